@@ -1,0 +1,3 @@
+//! The capture: PostgreSQL's replication stream to segments on S3.
+
+pub mod pgoutput;

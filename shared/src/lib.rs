@@ -1,0 +1,17 @@
+//! What capture and loader must agree on, and nothing else: positions in the source's WAL, the S3 layout and the
+//! manifests on it, the type map, queue messages, the ledger's shape, and how SQL text is quoted.
+//!
+//! Everything here is pure: no I/O, no async, no AWS types.
+
+pub mod epoch;
+pub mod ledger;
+pub mod lsn;
+pub mod manifest;
+pub mod message;
+pub mod names;
+pub mod s3_layout;
+pub mod sql;
+pub mod types;
+
+pub use epoch::Epoch;
+pub use lsn::Lsn;

@@ -1,0 +1,284 @@
+//! `manifest.json`: what a segment is. Written once, last, after every file that it names.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::lsn::Lsn;
+use crate::types::RedshiftType;
+
+/// The format that this build writes and the newest that it reads. Every older one is read too.
+pub const FORMAT: u32 = 1;
+
+/// A segment: whole transactions of one epoch, as ordered steps.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// [`FORMAT`] when it was written.
+    pub format: u32,
+    /// The stream's name.
+    pub stream: String,
+    /// The epoch's text form.
+    pub epoch: String,
+    /// From 1, without gaps.
+    pub seq: u64,
+    /// The segment before this one; none for the first.
+    pub predecessor: Option<Predecessor>,
+    /// The end of the segment before; the epoch's consistent point for the first. The segment covers `(start, end]`.
+    pub start_lsn: Lsn,
+    /// The end of its last transaction's commit record.
+    pub end_lsn: Lsn,
+    /// When its first transaction was committed.
+    pub first_commit_time: Timestamp,
+    /// When its last transaction was committed.
+    pub last_commit_time: Timestamp,
+    /// Source transactions in it.
+    pub transactions: u64,
+    /// The program that wrote it, with its version.
+    pub captured_by: String,
+    /// In the order in which they are to be done; `number` counts from 1.
+    pub steps: Vec<Step>,
+}
+
+/// The segment before.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Predecessor {
+    /// Its number.
+    pub seq: u64,
+    /// Its manifest's checksum.
+    pub sha256: String,
+}
+
+/// One thing to do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Step {
+    /// From 1 within the segment.
+    pub number: u32,
+    /// The table that it is done to, as it was then.
+    pub table: Table,
+    /// What to do.
+    #[serde(flatten)]
+    pub action: Action,
+}
+
+/// A table with the shape that it had when the step's changes were made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Table {
+    /// Schema on the source.
+    pub schema: String,
+    /// Name on the source.
+    pub name: String,
+    /// `pg_class.oid` on the source.
+    pub oid: u32,
+    /// Schema in Redshift.
+    pub target_schema: String,
+    /// Name in Redshift.
+    pub target_name: String,
+    /// In the source's order.
+    pub columns: Vec<Column>,
+}
+
+/// One column of a table.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Column {
+    /// Name on the source.
+    pub name: String,
+    /// `pg_attribute.attnum` where the capture knows it: proof of identity when a column is renamed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attribute_number: Option<i16>,
+    /// `pg_attribute.atttypid`
+    pub type_oid: u32,
+    /// `pg_attribute.atttypmod`
+    pub type_modifier: i32,
+    /// Name in Redshift.
+    pub target_name: String,
+    /// Type in Redshift.
+    pub redshift_type: RedshiftType,
+    /// Part of the key that changes are matched by.
+    pub key: bool,
+}
+
+/// What a step does.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Action {
+    /// Rows from files into the table.
+    Load(Load),
+    /// All rows of the table go.
+    Truncate,
+}
+
+/// Rows of one table, one entry a key, in files of [the CSV format](Operation).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Load {
+    /// S3 key of Redshift's own COPY manifest, which names the same files.
+    pub copy_manifest: String,
+    /// The data.
+    pub files: Vec<DataFile>,
+    /// Rows by operation; their sum is the sum of the files' rows.
+    pub rows: RowCounts,
+    /// For updates: the sets of columns that a row holds, as ascending positions in the table's columns. A row names
+    /// its set by the position in this list.
+    pub present_sets: Vec<Vec<usize>>,
+    /// Values that could not arrive exact and met a policy, by column. Empty if every value is exact.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub altered: Vec<Altered>,
+}
+
+/// Values of one column that met a policy.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Altered {
+    /// The column's name on the source.
+    pub column: String,
+    /// What was done: `null` or `truncate`.
+    pub policy: String,
+    /// How many values.
+    pub values: u64,
+}
+
+/// One data file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DataFile {
+    /// S3 key.
+    pub key: String,
+    /// Rows in it.
+    pub rows: u64,
+    /// Its size on S3, compressed.
+    pub bytes: u64,
+    /// Of the compressed bytes: 64 lower-case hex digits.
+    pub sha256: String,
+}
+
+/// Rows of a load by operation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RowCounts {
+    /// New keys: see [`Operation::Insert`].
+    pub inserts: u64,
+    /// See [`Operation::Replace`].
+    pub replaces: u64,
+    /// See [`Operation::Update`].
+    pub updates: u64,
+    /// See [`Operation::Delete`].
+    pub deletes: u64,
+    /// See [`Operation::Move`].
+    pub moves: u64,
+}
+
+impl RowCounts {
+    /// All rows.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        let RowCounts { inserts, replaces, updates, deletes, moves } = self;
+        inserts + replaces + updates + deletes + moves
+    }
+}
+
+/// What a row of a data file says about its key.
+///
+/// The files are CSV without a header. Their fields are, in order: [`OPERATION_COLUMN`], [`PRESENT_SET_COLUMN`], the
+/// table's columns, and, in a load that holds moves, the old key's columns (named by [`old_key_column`]).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Operation {
+    /// The key is new: every column is there.
+    Insert,
+    /// Whatever the key held goes, this row stands instead: every column is there.
+    Replace,
+    /// The columns of the row's present set change; the others keep what Redshift has.
+    Update,
+    /// The row goes: only key columns are there.
+    Delete,
+    /// As update, of the row that has the old key; the new key's columns are part of the present set.
+    Move,
+}
+
+impl Operation {
+    /// The one letter that stands for it in the files.
+    #[must_use]
+    pub fn code(self) -> &'static str {
+        match self {
+            Operation::Insert => "i",
+            Operation::Replace => "r",
+            Operation::Update => "u",
+            Operation::Delete => "d",
+            Operation::Move => "m",
+        }
+    }
+}
+
+/// Staging column: [`Operation::code`], `VARCHAR(1)`.
+pub const OPERATION_COLUMN: &str = "re_dms_op";
+
+/// Staging column: position in [`Load::present_sets`], `INTEGER`, NULL for all but updates and moves.
+pub const PRESENT_SET_COLUMN: &str = "re_dms_set";
+
+/// Staging column of the `position`th (from 0) key column's old value, with that column's type.
+#[must_use]
+pub fn old_key_column(position: usize) -> String {
+    format!("re_dms_old_{position}")
+}
+
+/// Why a manifest can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ManifestError {
+    /// Not JSON, or not of a manifest's shape.
+    #[error("not a manifest: {0}")]
+    Malformed(#[from] serde_json::Error),
+    /// Written by a newer re_dms.
+    #[error(
+        "format {found}, and this version reads up to {FORMAT} (hint: update the loader before the capture)"
+    )]
+    Newer {
+        /// Its format.
+        found: u32,
+    },
+}
+
+impl Manifest {
+    /// The text that goes to S3.
+    ///
+    /// # Errors
+    /// Only if serde refuses, which it has no reason to.
+    pub fn to_json(&self) -> Result<Vec<u8>, ManifestError> {
+        let mut json = serde_json::to_vec_pretty(self)?;
+        json.push(b'\n');
+        Ok(json)
+    }
+
+    /// Reads any format up to [`FORMAT`].
+    ///
+    /// # Errors
+    /// Malformed text, or a newer format.
+    pub fn from_json(json: &[u8]) -> Result<Self, ManifestError> {
+        #[derive(Deserialize)]
+        struct Head {
+            format: u32,
+        }
+        let head: Head = serde_json::from_slice(json)?;
+        if head.format > FORMAT {
+            return Err(ManifestError::Newer { found: head.format });
+        }
+        Ok(serde_json::from_slice(json)?)
+    }
+}
+
+/// SHA-256 as 64 lower-case hex digits, the form that manifests and messages use.
+#[must_use]
+pub fn sha256_hex(bytes: &[u8]) -> String {
+    hex::encode(Sha256::digest(bytes))
+}
+
+/// Redshift's own COPY manifest (`redshift.md`, 1.5) for files in one bucket, every one mandatory.
+#[must_use]
+pub fn copy_manifest_json(bucket: &str, files: &[DataFile]) -> Vec<u8> {
+    let entry = |file: &DataFile| {
+        serde_json::json!({
+            "url": format!("s3://{bucket}/{}", file.key),
+            "mandatory": true,
+            "meta": { "content_length": file.bytes },
+        })
+    };
+    let entries: Vec<_> = files.iter().map(entry).collect();
+    serde_json::json!({ "entries": entries }).to_string().into_bytes()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,75 @@
+use super::*;
+
+fn example() -> Manifest {
+    let column = |name: &str, type_oid, redshift_type: &str, key| Column {
+        name: name.into(),
+        attribute_number: None,
+        type_oid,
+        type_modifier: -1,
+        target_name: name.to_ascii_lowercase(),
+        redshift_type: redshift_type.parse().unwrap(),
+        key,
+    };
+    let table = Table {
+        schema: "public".into(),
+        name: "Orders".into(),
+        oid: 16_400,
+        target_schema: "public".into(),
+        target_name: "orders".into(),
+        columns: vec![column("id", 20, "BIGINT", true), column("Note", 25, "VARCHAR(65535)", false)],
+    };
+    let load = Load {
+        copy_manifest: "main/E/segments/000000000002/0002-public.Orders-a1.copy.json".into(),
+        files: vec![DataFile {
+            key: "main/E/segments/000000000002/0002-public.Orders-001-a1.csv.gz".into(),
+            rows: 3,
+            bytes: 120,
+            sha256: "ab".repeat(32),
+        }],
+        rows: RowCounts { inserts: 1, updates: 1, deletes: 1, ..RowCounts::default() },
+        present_sets: vec![vec![0]],
+        altered: vec![Altered { column: "Note".into(), policy: "truncate".into(), values: 1 }],
+    };
+    Manifest {
+        format: FORMAT,
+        stream: "main".into(),
+        epoch: "7-1-re_dms_main-0000000000000010".into(),
+        seq: 2,
+        predecessor: Some(Predecessor { seq: 1, sha256: "cd".repeat(32) }),
+        start_lsn: Lsn(0x10),
+        end_lsn: Lsn(0x1_0000_0020),
+        first_commit_time: "2026-01-02T03:04:05.000006Z".parse().unwrap(),
+        last_commit_time: "2026-01-02T03:04:06Z".parse().unwrap(),
+        transactions: 2,
+        captured_by: "re_dms 0.1.0".into(),
+        steps: vec![
+            Step { number: 1, table: table.clone(), action: Action::Truncate },
+            Step { number: 2, table, action: Action::Load(load) },
+        ],
+    }
+}
+
+/// The text is a format that other versions read: a change of it is a change of `FORMAT`.
+#[test]
+fn the_text_is_what_the_documentation_shows() {
+    insta::assert_snapshot!(String::from_utf8(example().to_json().unwrap()).unwrap());
+}
+
+#[test]
+fn survives_the_round_trip() {
+    let manifest = example();
+    assert_eq!(Manifest::from_json(&manifest.to_json().unwrap()).unwrap(), manifest);
+}
+
+#[test]
+fn a_newer_format_is_refused_whatever_its_shape() {
+    let error = Manifest::from_json(br#"{"format": 2, "anything": "else"}"#).unwrap_err();
+    assert!(error.to_string().contains("format 2"), "{error}");
+    assert!(error.to_string().contains("hint: update the loader"), "{error}");
+}
+
+#[test]
+fn copy_manifests_make_every_file_mandatory() {
+    let Action::Load(load) = &example().steps[1].action else { panic!("a load") };
+    insta::assert_snapshot!(String::from_utf8(copy_manifest_json("bucket", &load.files)).unwrap());
+}

@@ -1,0 +1,136 @@
+//! Where things lie on S3.
+//!
+//! ```text
+//! {prefix}/{stream}/stream.json                                    the stream's current epoch
+//! {prefix}/{stream}/{epoch}/position.json                          how far an idle stream was confirmed
+//! {prefix}/{stream}/{epoch}/segments/{seq:012}/manifest.json
+//!                                              {step:04}-{table}-{n:03}-{attempt}.csv.gz
+//!                                              {step:04}-{table}.copy.json
+//!                                              loaded.json
+//! ```
+
+/// Keys of one stream. All keys are relative to the bucket, without a leading slash.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StreamLayout {
+    root: String,
+}
+
+impl StreamLayout {
+    /// `prefix` may be empty, and may begin or end with slashes.
+    #[must_use]
+    pub fn new(prefix: &str, stream: &str) -> Self {
+        let prefix = prefix.trim_matches('/');
+        let root = if prefix.is_empty() { stream.to_owned() } else { format!("{prefix}/{stream}") };
+        Self { root }
+    }
+
+    /// The object that names the stream's current epoch.
+    #[must_use]
+    pub fn stream_json(&self) -> String {
+        format!("{}/stream.json", self.root)
+    }
+
+    /// How far an idle stream was confirmed: see [`crate::epoch`] and the capture's start.
+    #[must_use]
+    pub fn position_json(&self, epoch: &str) -> String {
+        format!("{}/{epoch}/position.json", self.root)
+    }
+
+    /// The folder of all of an epoch's segments, ending in a slash.
+    #[must_use]
+    pub fn segments(&self, epoch: &str) -> String {
+        format!("{}/{epoch}/segments/", self.root)
+    }
+
+    /// The keys of one segment.
+    #[must_use]
+    pub fn segment(&self, epoch: &str, seq: u64) -> SegmentLayout {
+        SegmentLayout { folder: format!("{}{seq:012}", self.segments(epoch)) }
+    }
+}
+
+/// Keys of one segment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SegmentLayout {
+    folder: String,
+}
+
+impl SegmentLayout {
+    /// The segment that `manifest_key` belongs to, if it is a manifest's key.
+    #[must_use]
+    pub fn of_manifest(manifest_key: &str) -> Option<Self> {
+        let folder = manifest_key.strip_suffix("/manifest.json")?;
+        Some(Self { folder: folder.to_owned() })
+    }
+
+    /// The manifest: written once, last.
+    #[must_use]
+    pub fn manifest(&self) -> String {
+        format!("{}/manifest.json", self.folder)
+    }
+
+    /// The loader's receipt.
+    #[must_use]
+    pub fn receipt(&self) -> String {
+        format!("{}/loaded.json", self.folder)
+    }
+
+    /// Redshift's own COPY manifest for one step.
+    #[must_use]
+    pub fn copy_manifest(&self, step: u32, table: &str, attempt: &str) -> String {
+        format!("{}/{step:04}-{}-{attempt}.copy.json", self.folder, file_part(table))
+    }
+
+    /// One data file of one step. `attempt` tells files of a run that died from those of its successor.
+    #[must_use]
+    pub fn data(&self, step: u32, table: &str, number: u32, attempt: &str) -> String {
+        format!("{}/{step:04}-{}-{number:03}-{attempt}.csv.gz", self.folder, file_part(table))
+    }
+}
+
+/// A table's name as part of a key: what S3 and people's tools take without escaping, at most 64 characters.
+fn file_part(table: &str) -> String {
+    let plain = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '_' | '.') { c } else { '_' };
+    table.chars().take(64).map(plain).collect()
+}
+
+/// The sequence number in a manifest's key, `…/segments/{seq:012}/manifest.json`.
+#[must_use]
+pub fn seq_of_manifest_key(key: &str) -> Option<u64> {
+    let folder = key.strip_suffix("/manifest.json")?;
+    let (_, digits) = folder.rsplit_once('/')?;
+    let all_digits = digits.len() == 12 && digits.bytes().all(|b| b.is_ascii_digit());
+    all_digits.then(|| digits.parse().ok()).flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_follow_the_documented_layout() {
+        let layout = StreamLayout::new("/warehouse/", "main");
+        assert_eq!(layout.stream_json(), "warehouse/main/stream.json");
+        let segment = layout.segment("E", 42);
+        assert_eq!(segment.manifest(), "warehouse/main/E/segments/000000000042/manifest.json");
+        assert_eq!(segment.receipt(), "warehouse/main/E/segments/000000000042/loaded.json");
+        assert_eq!(
+            segment.data(3, "public.Straße x", 1, "a1b2"),
+            "warehouse/main/E/segments/000000000042/0003-public.Stra_e_x-001-a1b2.csv.gz"
+        );
+        assert_eq!(
+            segment.copy_manifest(3, "public.t", "a1b2"),
+            "warehouse/main/E/segments/000000000042/0003-public.t-a1b2.copy.json"
+        );
+        assert_eq!(SegmentLayout::of_manifest(&segment.manifest()), Some(segment));
+        assert_eq!(StreamLayout::new("", "main").stream_json(), "main/stream.json");
+    }
+
+    #[test]
+    fn seq_is_read_back_from_a_manifest_key() {
+        let key = StreamLayout::new("p", "s").segment("E", 7).manifest();
+        assert_eq!(seq_of_manifest_key(&key), Some(7));
+        assert_eq!(seq_of_manifest_key("p/s/E/segments/000000000007/loaded.json"), None);
+        assert_eq!(seq_of_manifest_key("p/s/E/segments/7/manifest.json"), None);
+    }
+}
