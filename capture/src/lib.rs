@@ -1,3 +1,30 @@
 //! The capture: PostgreSQL's replication stream to segments on S3.
+//!
+//! [`run`] wires the parts together. In the order in which a change passes through them: [`replication`] (the
+//! connection's protocol), [`receive`], [`persist`] over the local [`wal`], [`collect`] over [`pgoutput`],
+//! [`relations`] and the [`batch`], [`stage`] over [`rows`], and [`announce`]. What the stream was before this process
+//! is found by [`start`] and [`history`].
 
+pub mod announce;
+pub mod aws;
+pub mod batch;
+pub mod collect;
+pub mod config;
+pub mod error;
+pub mod flight;
+pub mod history;
+pub mod persist;
 pub mod pgoutput;
+pub mod progress;
+pub mod receive;
+pub mod relations;
+pub mod replication;
+pub mod retention;
+pub mod retry;
+pub mod rows;
+pub mod run;
+pub mod source;
+pub mod stage;
+pub mod start;
+pub mod status;
+pub mod wal;

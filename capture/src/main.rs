@@ -1,1 +1,66 @@
-fn main() {}
+//! The command line.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use re_dms_capture::config::{Config, LogConfig, LogFormat};
+use tracing_subscriber::EnvFilter;
+
+/// Streaming replication from PostgreSQL to Amazon Redshift: the capture.
+#[derive(Debug, Parser)]
+#[command(version, about, propagate_version = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run a stream: read its replication slot, stage segments on S3, follow the loader's acknowledgements.
+    ///
+    /// Creates publication and slot the first time. Ends cleanly on SIGTERM and SIGINT; may be killed at any time.
+    Run {
+        /// The stream's config file (TOML). Every key can be overridden by the environment: batch.interval is
+        /// RE_DMS_BATCH__INTERVAL.
+        #[arg(long, value_name = "FILE", env = "RE_DMS_CONFIG")]
+        config: PathBuf,
+    },
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let outcome = match arguments.command {
+        Command::Run { config } => run(&config),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(path: &std::path::Path) -> Result<(), Box<dyn std::error::Error>> {
+    let config = Config::load(path)?;
+    start_logging(&config.log);
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let outcome = runtime.block_on(re_dms_capture::run::run(config));
+    // Threads that wait for S3 or PostgreSQL have nothing that the next start would not find again.
+    runtime.shutdown_background();
+    Ok(outcome?)
+}
+
+fn start_logging(config: &LogConfig) {
+    // The filter was checked with the rest of the configuration.
+    let filter = EnvFilter::try_new(&config.level).unwrap_or_else(|_| EnvFilter::new("info"));
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match config.format {
+        LogFormat::Json => builder.json().init(),
+        LogFormat::Text => {
+            let color = std::io::IsTerminal::is_terminal(&std::io::stderr()) && std::env::var_os("NO_COLOR").is_none();
+            builder.with_ansi(color).init();
+        }
+    }
+}

@@ -1,1 +1,26 @@
+//! The loader: takes staged segments from S3 into Redshift, each exactly once and in order.
+//!
+//! `main` only wires. A message goes through [`handler`] (order and partial failures), [`apply`] (one segment from manifest
+//! to receipt), [`plan`] (pure: manifest and catalog to SQL) and [`transaction`] (the plan as one transaction, found again by
+//! a later invocation). The AWS SDK is known to [`data_api`], [`objects`] and [`queues`] alone.
 
+pub mod apply;
+pub mod config;
+pub mod copy_fault;
+pub mod data_api;
+pub mod deadline;
+pub mod error;
+#[cfg(test)]
+mod fake;
+pub mod handler;
+pub mod ledger;
+pub mod objects;
+pub mod plan;
+pub mod queues;
+pub mod receipt;
+pub mod runner;
+pub mod sql_error;
+pub mod statements;
+pub mod transaction;
+
+pub use error::LoadError;

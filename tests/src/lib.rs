@@ -1,1 +1,10 @@
+//! What the end-to-end tests share: a sandbox of their own each, ways to hurt it, and workloads.
 
+mod aws;
+mod processes;
+mod sandbox;
+pub mod workload;
+
+pub use aws::Aws;
+pub use processes::{kill, loader_pids};
+pub use sandbox::{Sandbox, binary, run};

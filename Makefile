@@ -1,0 +1,48 @@
+# `make demo` and `make test` work from a fresh clone, as root and as an ordinary user.
+.DEFAULT_GOAL := help
+SHELL := /bin/sh
+.SHELLFLAGS := -euc
+
+# rustup's folder, for shells that were opened before Rust was installed.
+export PATH := $(PATH):$(HOME)/.cargo/bin
+# Outside the clone, so that a fresh one builds in seconds.
+CARGO_TARGET_DIR ?= $(if $(XDG_CACHE_HOME),$(XDG_CACHE_HOME),$(HOME)/.cache)/re_dms/target
+export CARGO_TARGET_DIR
+# Where the end-to-end tests find the programs and the sandbox's Python packages.
+export RE_DMS_BIN_DIR := $(CURDIR)/target/release
+export RE_DMS_VENV := $(CURDIR)/.venv
+
+PROGRAMS := re_dms bootstrap sandbox
+
+.PHONY: help
+help: ## Show this list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
+
+.PHONY: setup
+setup: ## Install what is missing: .venv, a C compiler (as root)
+	@tools/setup
+
+.PHONY: build
+build: setup ## Build re_dms, bootstrap and sandbox into target/release
+	cargo build --release --locked
+	@mkdir -p target/release
+	@if [ "$$(realpath "$$CARGO_TARGET_DIR")" != "$$(realpath target)" ]; then \
+	  for program in $(PROGRAMS); do install -C "$$CARGO_TARGET_DIR/release/$$program" target/release/; done; \
+	fi
+
+.PHONY: lint
+lint: ## Check the format and clippy's lints
+	cargo fmt --all --check
+	cargo clippy --release --locked --workspace --all-targets -- -D warnings
+
+.PHONY: test
+test: setup lint build ## Lint, then all unit and end-to-end tests
+	cargo test --release --locked --workspace
+
+.PHONY: demo
+demo: build ## A live workload through the whole pipeline, then both sides compared
+	@target/release/sandbox demo
+
+.PHONY: clean
+clean: ## Remove the programs and the virtual environment (the build cache stays)
+	rm -rf target .venv

@@ -1,0 +1,149 @@
+//! S3, as far as a capture needs it.
+
+use aws_config::SdkConfig;
+use aws_sdk_s3::Client;
+use aws_sdk_s3::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use bytes::Bytes;
+
+use crate::error::{Error, Result, Who};
+
+/// One bucket.
+#[derive(Clone, Debug)]
+pub struct Objects {
+    client: Client,
+    bucket: String,
+}
+
+/// What became of an object that may be written only once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PutOnce {
+    /// It is there now.
+    Written,
+    /// Another one was there before.
+    Exists,
+}
+
+impl Objects {
+    /// `path_style` puts the bucket into the path, as local stand-ins want it.
+    #[must_use]
+    pub fn new(sdk: &SdkConfig, bucket: &str, path_style: bool) -> Self {
+        let config = aws_sdk_s3::config::Builder::from(sdk).force_path_style(path_style).build();
+        Self { client: Client::from_conf(config), bucket: bucket.to_owned() }
+    }
+
+    /// The bucket's name.
+    #[must_use]
+    pub fn bucket(&self) -> &str {
+        &self.bucket
+    }
+
+    /// Is the bucket there, and may we see it?
+    ///
+    /// # Errors
+    /// If not, or if S3 can't be reached.
+    pub async fn check(&self) -> Result<()> {
+        self.client.head_bucket().bucket(&self.bucket).send().await.map(drop).map_err(|error| {
+            let status = error.raw_response().map(|response| response.status().as_u16());
+            match status {
+                Some(404) => Error::fatal(
+                    Who::Storage,
+                    format!("the bucket {} does not exist", self.bucket),
+                    "create it or correct s3.bucket (and aws.region)",
+                ),
+                Some(403) => Error::fatal(
+                    Who::Storage,
+                    format!("no access to the bucket {}", self.bucket),
+                    "give the capture's role s3:ListBucket, s3:GetObject and s3:PutObject on it",
+                ),
+                _ => self.failure("looking for the bucket", &error),
+            }
+        })
+    }
+
+    /// Writes an object, over another one if need be.
+    ///
+    /// # Errors
+    /// If S3 refuses or can't be reached.
+    pub async fn put(&self, key: &str, body: Bytes) -> Result<()> {
+        let put = self.client.put_object().bucket(&self.bucket).key(key).body(body.into());
+        put.send().await.map(drop).map_err(|error| self.failure(&format!("writing {key}"), &error))
+    }
+
+    /// Writes an object if there is none (`If-None-Match: *`).
+    ///
+    /// # Errors
+    /// If S3 refuses for another reason, or can't be reached: the object may be there or not.
+    pub async fn put_once(&self, key: &str, body: Bytes) -> Result<PutOnce> {
+        let put = self.client.put_object().bucket(&self.bucket).key(key).if_none_match("*").body(body.into());
+        match put.send().await {
+            Ok(_) => Ok(PutOnce::Written),
+            Err(error) if error.code() == Some("PreconditionFailed") => Ok(PutOnce::Exists),
+            Err(error) => Err(self.failure(&format!("writing {key}"), &error)),
+        }
+    }
+
+    /// An object's content; none if there is no such object.
+    ///
+    /// # Errors
+    /// If S3 refuses or can't be reached.
+    pub async fn get(&self, key: &str) -> Result<Option<Bytes>> {
+        match self.client.get_object().bucket(&self.bucket).key(key).send().await {
+            Ok(object) => match object.body.collect().await {
+                Ok(body) => Ok(Some(body.into_bytes())),
+                Err(error) => Err(Error::passing(
+                    Who::Storage,
+                    format!("reading {key} broke off: {error}"),
+                    "it is tried again",
+                )),
+            },
+            Err(error) if error.code() == Some("NoSuchKey") => Ok(None),
+            Err(error) => Err(self.failure(&format!("reading {key}"), &error)),
+        }
+    }
+
+    /// Removes an object; it is no error if there is none.
+    ///
+    /// # Errors
+    /// If S3 refuses or can't be reached.
+    pub async fn delete(&self, key: &str) -> Result<()> {
+        let delete = self.client.delete_object().bucket(&self.bucket).key(key);
+        delete.send().await.map(drop).map_err(|error| self.failure(&format!("removing {key}"), &error))
+    }
+
+    /// Is there such an object?
+    ///
+    /// # Errors
+    /// If S3 refuses or can't be reached.
+    pub async fn exists(&self, key: &str) -> Result<bool> {
+        match self.client.head_object().bucket(&self.bucket).key(key).send().await {
+            Ok(_) => Ok(true),
+            Err(error) if error.raw_response().is_some_and(|r| r.status().as_u16() == 404) => Ok(false),
+            Err(error) => Err(self.failure(&format!("looking for {key}"), &error)),
+        }
+    }
+
+    /// The first key below `prefix` that comes after `after`, in S3's order of bytes.
+    ///
+    /// # Errors
+    /// If S3 refuses or can't be reached.
+    pub async fn first_key_after(&self, prefix: &str, after: &str) -> Result<Option<String>> {
+        let list = self.client.list_objects_v2().bucket(&self.bucket).prefix(prefix).start_after(after).max_keys(1);
+        let page = list.send().await.map_err(|error| self.failure(&format!("listing {prefix}"), &error))?;
+        Ok(page.contents().first().and_then(|object| object.key()).map(str::to_owned))
+    }
+
+    fn failure<E>(&self, doing: &str, error: &SdkError<E>) -> Error
+    where
+        E: ProvideErrorMetadata + std::error::Error + 'static,
+    {
+        let what = format!("{doing} in bucket {} failed: {}", self.bucket, DisplayErrorContext(error));
+        match error.raw_response().map(|response| response.status().as_u16()) {
+            Some(403) => Error::fatal(Who::Storage, what, "check the rights of the capture's role on the bucket"),
+            _ => Error::passing(
+                Who::Storage,
+                what,
+                "check aws.endpoint_url, the network and the credentials; it is tried again",
+            ),
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! SQS, as far as a capture needs it.
+
+use std::time::Duration;
+
+use aws_config::SdkConfig;
+use aws_sdk_sqs::Client;
+use aws_sdk_sqs::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use aws_sdk_sqs::types::{DeleteMessageBatchRequestEntry, QueueAttributeName};
+use re_dms_shared::message::{self, SegmentAck, SegmentStaged};
+
+use crate::config::QueueConfig;
+use crate::error::{Error, Result, Who};
+
+/// The queue to the loader and the one back.
+#[derive(Clone, Debug)]
+pub struct Queues {
+    client: Client,
+    segments_url: String,
+    acks_url: String,
+}
+
+/// An acknowledgement, to be deleted once it is taken into account.
+#[derive(Clone, Debug)]
+pub struct ReceivedAck {
+    /// What it says; none if the body is no acknowledgement that this version knows.
+    pub ack: Option<SegmentAck>,
+    receipt_handle: String,
+}
+
+impl Queues {
+    /// Both queues of a stream.
+    #[must_use]
+    pub fn new(sdk: &SdkConfig, config: &QueueConfig) -> Self {
+        Self {
+            client: Client::new(sdk),
+            segments_url: config.segments_url.clone(),
+            acks_url: config.acks_url.clone(),
+        }
+    }
+
+    /// Are both queues there, and is the first one FIFO?
+    ///
+    /// # Errors
+    /// If not, or if SQS can't be reached.
+    pub async fn check(&self) -> Result<()> {
+        for (key, url) in [("queues.segments_url", &self.segments_url), ("queues.acks_url", &self.acks_url)] {
+            let get = self.client.get_queue_attributes().queue_url(url);
+            let sent = get.attribute_names(QueueAttributeName::QueueArn).send().await;
+            sent.map_err(|error| {
+                if error.as_service_error().is_some() {
+                    let what = format!("{key} can't be used: {}", DisplayErrorContext(&error));
+                    Error::fatal(Who::Queue, what, format!("create the queue, or correct {key} and the role's rights"))
+                } else {
+                    failure(key, &error)
+                }
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Announces a staged segment to the loader, within the stream's group.
+    ///
+    /// # Errors
+    /// If SQS refuses or can't be reached: the message may be sent or not.
+    pub async fn announce(&self, segment: &SegmentStaged, deduplication_id: &str) -> Result<()> {
+        let body = serde_json::to_string(segment).map_err(|error| {
+            Error::fatal(Who::Queue, format!("a message can't be written: {error}"), "report this as a bug")
+        })?;
+        let send = self.client.send_message().queue_url(&self.segments_url).message_body(body);
+        let send = send.message_group_id(&segment.stream).message_deduplication_id(deduplication_id);
+        send.send().await.map(drop).map_err(|error| failure("queues.segments_url", &error))
+    }
+
+    /// Waits up to `wait` (whole seconds, at most 20) for acknowledgements.
+    ///
+    /// # Errors
+    /// If SQS refuses or can't be reached.
+    pub async fn receive_acks(&self, wait: Duration) -> Result<Vec<ReceivedAck>> {
+        let seconds = i32::try_from(wait.as_secs().min(20)).unwrap_or(20);
+        let receive = self.client.receive_message().queue_url(&self.acks_url).max_number_of_messages(10);
+        let received = receive.wait_time_seconds(seconds).send().await;
+        let received = received.map_err(|error| failure("queues.acks_url", &error))?;
+        let parse = |body: &str| {
+            let ack = serde_json::from_str::<SegmentAck>(body).ok();
+            ack.filter(|ack| ack.format <= message::FORMAT)
+        };
+        let messages = received.messages.unwrap_or_default().into_iter();
+        Ok(messages
+            .filter_map(|message| {
+                Some(ReceivedAck { ack: message.body().and_then(parse), receipt_handle: message.receipt_handle? })
+            })
+            .collect())
+    }
+
+    /// Deletes at most ten acknowledgements.
+    ///
+    /// # Errors
+    /// If SQS refuses or can't be reached: they come again, which does no harm.
+    pub async fn delete_acks(&self, acks: &[ReceivedAck]) -> Result<()> {
+        if acks.is_empty() {
+            return Ok(());
+        }
+        let mut delete = self.client.delete_message_batch().queue_url(&self.acks_url);
+        for (number, ack) in acks.iter().enumerate() {
+            let entry = DeleteMessageBatchRequestEntry::builder().id(number.to_string());
+            let entry = entry.receipt_handle(&ack.receipt_handle).build().map_err(|error| {
+                Error::fatal(Who::Queue, format!("a request can't be made: {error}"), "report this as a bug")
+            })?;
+            delete = delete.entries(entry);
+        }
+        delete.send().await.map(drop).map_err(|error| failure("queues.acks_url", &error))
+    }
+}
+
+fn failure<E>(key: &str, error: &SdkError<E>) -> Error
+where
+    E: ProvideErrorMetadata + std::error::Error + 'static,
+{
+    Error::passing(
+        Who::Queue,
+        format!("{key} can't be used: {}", DisplayErrorContext(error)),
+        "check aws.endpoint_url, the network and the role's rights; it is tried again",
+    )
+}

@@ -1,0 +1,172 @@
+//! The batch: the changes of whole transactions in memory, split by table, one entry a key, until they are cut into a
+//! segment's steps.
+//!
+//! Pure: no I/O and no async. Rows are kept in pgoutput's own encoding, one allocation each; what becomes of them on
+//! S3 is the business of [`rows`](crate::rows).
+//!
+//! Steps of different tables commit together in Redshift, so only the order within one table matters. A table's
+//! changes gather in one open *stage* – moves first, then one entry a key – and a new stage starts only where the
+//! order between two of them matters.
+
+mod cells;
+mod change;
+mod error;
+mod load;
+mod shape;
+mod stage;
+mod table;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+pub use change::Change;
+pub use error::BatchError;
+pub use load::{Entry, LoadData, Move, StepAction, StepData};
+pub use shape::{ShapeError, SourceColumn, TableShape};
+
+use table::TableBatch;
+
+/// The changes of whole transactions, by table.
+#[derive(Debug, Default)]
+pub struct Batch {
+    /// In the order in which they first changed.
+    tables: Vec<TableBatch>,
+    /// Position in `tables` by the source's OID.
+    by_oid: HashMap<u32, usize>,
+    /// Position in `tables` of who writes to a target (schema, name): two source tables follow each other in one
+    /// target when a table is dropped and made again, or renamed out of another one's way.
+    by_target: HashMap<(String, String), usize>,
+    /// The table of the change before: most changes come in runs.
+    last: Option<usize>,
+    closed: ClosedSteps,
+    changes: u64,
+    /// Heap bytes of the tables' open stages.
+    open_bytes: usize,
+}
+
+/// Steps that no later change can alter.
+#[derive(Debug, Default)]
+struct ClosedSteps {
+    steps: Vec<StepData>,
+    /// Heap bytes.
+    bytes: usize,
+}
+
+impl ClosedSteps {
+    fn push(&mut self, step: StepData) {
+        self.bytes += step.bytes();
+        self.steps.push(step);
+    }
+}
+
+impl Batch {
+    /// An empty batch.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds one change of a table with the shape that it had then.
+    ///
+    /// # Errors
+    /// See [`BatchError`]. The change has left no trace.
+    pub fn apply(&mut self, shape: &Arc<TableShape>, change: Change<'_>) -> Result<(), BatchError> {
+        let position = self.position(shape);
+        let table = &mut self.tables[position];
+        let before = table.bytes();
+        table.apply(change, |step| self.closed.push(step))?;
+        self.open_bytes = self.open_bytes - before + table.bytes();
+        self.changes += 1;
+        Ok(())
+    }
+
+    /// Adds a TRUNCATE: what the table's open stage holds is gone, and a step says so.
+    pub fn truncate(&mut self, shape: &Arc<TableShape>) {
+        let position = self.position(shape);
+        let table = &mut self.tables[position];
+        self.open_bytes -= table.bytes();
+        table.wipe();
+        self.open_bytes += table.bytes();
+        self.closed.push(StepData { shape: Arc::clone(shape), action: StepAction::Truncate });
+        self.changes += 1;
+    }
+
+    /// The changes received, TRUNCATE included: more than the entries that are left of them.
+    #[must_use]
+    pub fn changes(&self) -> u64 {
+        self.changes
+    }
+
+    /// Whether nothing was received. A batch whose changes came to nothing is not empty.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.changes == 0
+    }
+
+    /// Memory that the batch holds, estimated from lengths and capacities, the allocator's rounding included.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.open_bytes + self.closed.bytes
+    }
+
+    /// The steps in order. Changes that came to nothing leave none.
+    #[must_use]
+    pub fn into_steps(self) -> Vec<StepData> {
+        let mut closed = self.closed;
+        for mut table in self.tables {
+            table.close(|step| closed.push(step));
+        }
+        closed.steps
+    }
+
+    /// Where the table is in `tables`; whatever an older shape, or another table under the same target name, has open
+    /// is closed first.
+    fn position(&mut self, shape: &Arc<TableShape>) -> usize {
+        if let Some(last) = self.last
+            && Arc::ptr_eq(self.tables[last].shape(), shape)
+        {
+            return last;
+        }
+        let known = self.by_oid.get(&shape.table().oid).copied();
+        let position = match known {
+            Some(position) if self.tables[position].shape() == shape => position,
+            Some(position) => {
+                self.close(position);
+                self.tables[position].reshape(Arc::clone(shape));
+                self.take_target(position);
+                position
+            }
+            None => {
+                let position = self.tables.len();
+                self.tables.push(TableBatch::new(Arc::clone(shape)));
+                self.by_oid.insert(shape.table().oid, position);
+                self.take_target(position);
+                position
+            }
+        };
+        self.last = Some(position);
+        position
+    }
+
+    /// Closes what another source table has open for the same target.
+    fn take_target(&mut self, position: usize) {
+        let shape = self.tables[position].shape();
+        let target = (shape.table().target_schema.clone(), shape.table().target_name.clone());
+        let Some(before) = self.by_target.insert(target, position) else { return };
+        if before != position && self.tables[before].shape().same_target(shape) {
+            // Should it come back, it has to take the target over in its turn.
+            self.by_oid.remove(&self.tables[before].shape().table().oid);
+            self.close(before);
+        }
+    }
+
+    fn close(&mut self, position: usize) {
+        let table = &mut self.tables[position];
+        self.open_bytes -= table.bytes();
+        table.close(|step| self.closed.push(step));
+        self.open_bytes += table.bytes();
+    }
+}
+
+#[cfg(test)]
+mod tests;

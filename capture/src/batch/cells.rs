@@ -1,0 +1,47 @@
+//! Cells of rows: keys taken out of them, unchanged ones filled in from earlier rows.
+
+use super::shape::TableShape;
+use crate::pgoutput::{Cell, Tuple};
+
+/// Whether every cell is there.
+pub(super) fn is_full(row: Tuple<'_>) -> bool {
+    !row.cells().any(|cell| cell == Cell::Unchanged)
+}
+
+/// Writes the row's key cells, as a tuple of their own, to `out`. Lengths are part of the encoding, so that no two
+/// composite keys have the same bytes, and NULL differs from every text.
+///
+/// Gives the position of a key column whose value was not sent, if there is one.
+pub(super) fn write_key(shape: &TableShape, row: Tuple<'_>, out: &mut Vec<u8>) -> Result<(), usize> {
+    out.clear();
+    let mut cells = row.cells();
+    let mut walked = 0;
+    let mut missing = Ok(());
+    let key_cells = shape.key_positions().iter().map(|&position| {
+        let cell = cells.nth(position - walked).unwrap_or(Cell::Unchanged);
+        walked = position + 1;
+        if cell == Cell::Unchanged {
+            missing = Err(position);
+        }
+        cell
+    });
+    Tuple::encode(key_cells, out);
+    missing
+}
+
+/// Writes `newer` to `out`, its unchanged cells taken from `earlier` in the columns that `from_earlier` picks.
+pub(super) fn write_merged(
+    newer: Tuple<'_>,
+    earlier: Tuple<'_>,
+    from_earlier: impl Fn(usize) -> bool,
+    out: &mut Vec<u8>,
+) {
+    out.clear();
+    let mut pairs = newer.cells().zip(earlier.cells());
+    let cells = (0..newer.columns()).map(|position| match pairs.next() {
+        Some((Cell::Unchanged, earlier)) if from_earlier(position) => earlier,
+        Some((newer, _)) => newer,
+        None => Cell::Unchanged,
+    });
+    Tuple::encode(cells, out);
+}

@@ -1,0 +1,97 @@
+//! What a cut batch is made of: steps, and the rows of each load.
+
+use std::sync::Arc;
+
+use re_dms_shared::manifest::Operation;
+
+use super::shape::TableShape;
+
+/// One thing to do, in memory.
+#[derive(Debug)]
+pub struct StepData {
+    /// The table, as it was then.
+    pub shape: Arc<TableShape>,
+    /// What to do.
+    pub action: StepAction,
+}
+
+/// What a step does.
+#[derive(Debug)]
+pub enum StepAction {
+    /// All rows of the table go.
+    Truncate,
+    /// Rows into the table.
+    Load(LoadData),
+}
+
+/// The rows of one load. Never empty.
+#[derive(Debug)]
+pub enum LoadData {
+    /// One entry a key; for an append-only table, rows in the order in which they came.
+    Entries(Vec<Entry>),
+    /// Rows that get another key and keep cells that only Redshift has. No key occurs twice among the old and new
+    /// ones, so their order does not matter.
+    Moves(Vec<Move>),
+}
+
+/// What the batch knows of one key.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Never [`Operation::Move`].
+    pub operation: Operation,
+    /// Bytes of a checked [`Tuple`](crate::pgoutput::Tuple): the row, with unchanged cells only if the operation is an
+    /// update; for a delete the key's cells alone, in the order of the shape's key positions.
+    pub row: Box<[u8]>,
+}
+
+/// A row that gets another key.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Move {
+    /// Bytes of a checked tuple: the old key's cells, in the order of the shape's key positions.
+    pub old_key: Box<[u8]>,
+    /// Bytes of a checked tuple: the row, the new key's cells all there.
+    pub row: Box<[u8]>,
+}
+
+impl LoadData {
+    /// The number of rows.
+    #[must_use]
+    pub fn rows(&self) -> usize {
+        match self {
+            LoadData::Entries(entries) => entries.len(),
+            LoadData::Moves(moves) => moves.len(),
+        }
+    }
+
+    /// The rows' lengths in memory, added up: close to their size as text.
+    #[must_use]
+    pub fn row_bytes(&self) -> usize {
+        match self {
+            LoadData::Entries(entries) => entries.iter().map(|entry| entry.row.len()).sum(),
+            LoadData::Moves(moves) => moves.iter().map(|moved| moved.row.len() + moved.old_key.len()).sum(),
+        }
+    }
+}
+
+impl StepData {
+    /// Heap bytes that it holds.
+    pub(super) fn bytes(&self) -> usize {
+        let rows = match &self.action {
+            StepAction::Truncate => 0,
+            StepAction::Load(LoadData::Entries(entries)) => {
+                let rows: usize = entries.iter().map(|entry| allocated(entry.row.len())).sum();
+                rows + entries.capacity() * size_of::<Entry>()
+            }
+            StepAction::Load(LoadData::Moves(moves)) => {
+                let both = |moved: &Move| allocated(moved.row.len()) + allocated(moved.old_key.len());
+                moves.iter().map(both).sum::<usize>() + moves.capacity() * size_of::<Move>()
+            }
+        };
+        size_of::<StepData>() + rows
+    }
+}
+
+/// What the allocator takes for a block of `length` bytes: 8 bytes of its own, in steps of 16, at least 32.
+pub(super) fn allocated(length: usize) -> usize {
+    if length == 0 { 0 } else { (length + 8).next_multiple_of(16).max(32) }
+}

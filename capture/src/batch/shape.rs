@@ -1,0 +1,139 @@
+//! A table's shape: identity, columns, key and how each value is written, worked out once.
+
+use std::collections::HashSet;
+
+use re_dms_shared::manifest::{Column, Table};
+use re_dms_shared::names::target_column;
+use re_dms_shared::types::{ValueClass, map_type};
+
+/// A column as the source describes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SourceColumn {
+    /// Name on the source.
+    pub name: String,
+    /// `pg_attribute.attnum`, where it is known.
+    pub attribute_number: Option<i16>,
+    /// `pg_attribute.atttypid`
+    pub type_oid: u32,
+    /// `pg_attribute.atttypmod`
+    pub type_modifier: i32,
+    /// Part of the key that changes are matched by.
+    pub key: bool,
+}
+
+/// A table as it is between two changes of its definition. Shared by all its changes as an `Arc`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TableShape {
+    table: Table,
+    key_positions: Vec<usize>,
+    classes: Vec<ValueClass>,
+}
+
+/// The table can't be held in Redshift as it is.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ShapeError {
+    /// Two columns would get one name.
+    #[error(
+        "table {table}: column {column} gets the name {target_column:?} in Redshift, which another column has \
+         (hint: names are folded to lower case; rename or exclude one of the two)"
+    )]
+    ColumnCollision {
+        /// `schema.name` on the source.
+        table: String,
+        /// The later of the two on the source.
+        column: String,
+        /// The name in Redshift.
+        target_column: String,
+    },
+}
+
+impl TableShape {
+    /// Maps a source table's columns to Redshift's names and types.
+    ///
+    /// # Errors
+    /// Two columns whose names are one in Redshift.
+    pub fn new(
+        oid: u32,
+        (schema, name): (&str, &str),
+        (target_schema, target_name): (&str, &str),
+        columns: Vec<SourceColumn>,
+    ) -> Result<Self, ShapeError> {
+        let mut taken = HashSet::new();
+        let mut mapped = Vec::with_capacity(columns.len());
+        let mut classes = Vec::with_capacity(columns.len());
+        for column in columns {
+            let target_name = target_column(&column.name);
+            if !taken.insert(target_name.clone()) {
+                return Err(ShapeError::ColumnCollision {
+                    table: format!("{schema}.{name}"),
+                    column: column.name,
+                    target_column: target_name,
+                });
+            }
+            let mapping = map_type(column.type_oid, column.type_modifier);
+            classes.push(mapping.class);
+            mapped.push(Column {
+                name: column.name,
+                attribute_number: column.attribute_number,
+                type_oid: column.type_oid,
+                type_modifier: column.type_modifier,
+                target_name,
+                redshift_type: mapping.redshift,
+                key: column.key,
+            });
+        }
+        let key_positions = (0..mapped.len()).filter(|&position| mapped[position].key).collect();
+        let table = Table {
+            schema: schema.to_owned(),
+            name: name.to_owned(),
+            oid,
+            target_schema: target_schema.to_owned(),
+            target_name: target_name.to_owned(),
+            columns: mapped,
+        };
+        Ok(Self { table, key_positions, classes })
+    }
+
+    /// The table as a manifest's step describes it.
+    #[must_use]
+    pub fn table(&self) -> &Table {
+        &self.table
+    }
+
+    /// The columns, in the source's order.
+    #[must_use]
+    pub fn columns(&self) -> &[Column] {
+        &self.table.columns
+    }
+
+    /// The key columns' positions, ascending; none for an append-only table.
+    #[must_use]
+    pub fn key_positions(&self) -> &[usize] {
+        &self.key_positions
+    }
+
+    /// How each column's values are written.
+    #[must_use]
+    pub fn classes(&self) -> &[ValueClass] {
+        &self.classes
+    }
+
+    /// Whether rows can only be added, because nothing tells them apart.
+    #[must_use]
+    pub fn is_append_only(&self) -> bool {
+        self.key_positions.is_empty()
+    }
+
+    /// `schema.name` on the source: for errors and logs.
+    #[must_use]
+    pub fn source_name(&self) -> String {
+        format!("{}.{}", self.table.schema, self.table.name)
+    }
+
+    /// Whether both go into the same table in Redshift.
+    #[must_use]
+    pub fn same_target(&self, other: &TableShape) -> bool {
+        self.table.target_schema == other.table.target_schema
+            && self.table.target_name == other.table.target_name
+    }
+}

@@ -1,0 +1,390 @@
+//! From durable frames to steps: whole transactions are compacted into a batch, and the batch is cut at commits.
+//!
+//! Runs on a thread of its own. What it is given is fsynced in the local WAL already; what it hands on goes to the
+//! [stager](crate::stage).
+
+mod transaction;
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use re_dms_shared::Lsn;
+use tokio::sync::mpsc;
+
+use crate::batch::{Batch, BatchError, Change};
+use crate::config::BatchConfig;
+use crate::error::{Error, Result, Who};
+use crate::pgoutput::{self, ChangeKind, Commit, LogicalMessage, Message};
+use crate::progress::Progress;
+use crate::relations::Relations;
+use crate::retention::Retention;
+use crate::stage::{Cut, StageItem};
+use crate::wal::WalPosition;
+use transaction::OpenTransaction;
+pub use transaction::ReadBack;
+
+/// A logical message with this prefix cuts the batch at once: somebody waits for what came before it.
+const BARRIER: &str = "re_dms.barrier";
+
+/// Segments under way above which a batch rather grows than is cut: compaction gets better the further behind the
+/// loader is.
+const ENOUGH_IN_FLIGHT: u64 = 2;
+
+/// How often a batch whose time has come looks whether the loader has caught up.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
+/// What comes out of the local WAL, in order.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// A new connection: what was not complete comes again from its beginning.
+    SessionStart,
+    /// A message of pgoutput.
+    Frame {
+        /// The message.
+        payload: Bytes,
+        /// Where it begins in the local WAL.
+        at: WalPosition,
+        /// Where it ends in the local WAL.
+        end: WalPosition,
+    },
+    /// Everything of ours before here was sent.
+    Keepalive {
+        /// The server's WAL end.
+        wal_end: Lsn,
+    },
+}
+
+/// When to cut and when to hand on.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    interval: Duration,
+    /// A batch of this size is cut at the next commit.
+    batch_bytes: usize,
+    /// A batch of this size is handed on in the middle of a transaction.
+    spill_bytes: usize,
+    /// A transaction with more than this is not held in memory: it is read back from the local WAL.
+    transaction_bytes: usize,
+}
+
+impl Limits {
+    /// Shares `max_memory` out: a batch that grows, one that waits and one that is being written; the rest for the
+    /// transaction at hand and the frames on their way.
+    #[must_use]
+    pub fn new(config: &BatchConfig) -> Self {
+        let memory = config.max_memory.bytes();
+        Self {
+            interval: config.interval,
+            batch_bytes: config.max_bytes.bytes().min(memory / 4),
+            spill_bytes: memory / 4,
+            transaction_bytes: memory / 8,
+        }
+    }
+}
+
+/// Collects the stream into batches.
+pub struct Collector {
+    relations: Relations,
+    limits: Limits,
+    /// Transactions up to here are on S3 already and come only because the local WAL still has them.
+    staged: Lsn,
+    read_back: ReadBack,
+    retention: Arc<Retention>,
+    progress: Arc<Progress>,
+    out: mpsc::Sender<StageItem>,
+    transaction: Option<OpenTransaction>,
+    batch: Batch,
+    open: Option<OpenSegment>,
+    /// While no segment is open: nothing of ours lies before this.
+    idle: Option<Lsn>,
+    cut_now: bool,
+    /// After the last frame that was dealt with.
+    wal_position: Option<WalPosition>,
+}
+
+/// The segment that the batch will become.
+#[derive(Clone, Copy, Debug)]
+struct OpenSegment {
+    first_commit: Timestamp,
+    last_commit: Timestamp,
+    end_lsn: Lsn,
+    transactions: u64,
+    due: Instant,
+}
+
+impl Collector {
+    /// Begins with nothing. Transactions up to `staged` are passed over.
+    #[must_use]
+    pub fn new(
+        relations: Relations,
+        limits: Limits,
+        staged: Lsn,
+        read_back: ReadBack,
+        retention: Arc<Retention>,
+        progress: Arc<Progress>,
+        out: mpsc::Sender<StageItem>,
+    ) -> Self {
+        Self {
+            relations,
+            limits,
+            staged,
+            read_back,
+            retention,
+            progress,
+            out,
+            transaction: None,
+            batch: Batch::new(),
+            open: None,
+            idle: None,
+            cut_now: false,
+            wal_position: None,
+        }
+    }
+
+    /// Works until the input ends; then cuts what it has (a batch is cut at shutdown).
+    ///
+    /// # Errors
+    /// What can't be understood or held. The local WAL still has it.
+    pub fn run(mut self, input: &Receiver<Vec<Input>>) -> Result<()> {
+        loop {
+            let wait = self.open.map_or(Duration::from_secs(60), |open| open.due - Instant::now().min(open.due));
+            match input.recv_timeout(wait) {
+                Ok(group) => {
+                    for item in group {
+                        self.take(item)?;
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return self.cut(),
+            }
+            self.cut_if_due()?;
+            self.report_idle()?;
+        }
+    }
+
+    fn take(&mut self, input: Input) -> Result<()> {
+        match input {
+            Input::SessionStart => self.transaction = None,
+            Input::Keepalive { wal_end } => {
+                if self.transaction.is_none() {
+                    self.idle = Some(wal_end);
+                }
+            }
+            Input::Frame { payload, at, end } => {
+                self.frame(&payload, at)?;
+                self.wal_position = Some(end);
+            }
+        }
+        Ok(())
+    }
+
+    fn frame(&mut self, payload: &Bytes, at: WalPosition) -> Result<()> {
+        match decode(payload)? {
+            Message::Begin(begin) => {
+                self.transaction = Some(OpenTransaction::new(begin, at, self.limits.transaction_bytes));
+            }
+            Message::Commit(commit) => {
+                if let Some(transaction) = self.transaction.take() {
+                    self.commit(transaction, commit)?;
+                }
+            }
+            _ if self.transaction.is_some() => {
+                if let Some(transaction) = &mut self.transaction {
+                    transaction.push(payload);
+                }
+            }
+            // Outside of a transaction: shapes that the local WAL repeats at the start of a file, those of transactions
+            // that came twice, and messages that were not transactional.
+            message => self.outside(&message)?,
+        }
+        Ok(())
+    }
+
+    fn outside(&mut self, message: &Message<'_>) -> Result<()> {
+        match message {
+            Message::Relation(relation) => self.relations.learn(relation),
+            Message::Logical(message) => {
+                self.logical(message);
+                Ok(())
+            }
+            Message::Type(_) | Message::Origin(_) => Ok(()),
+            _ => Err(unexpected("a change outside of a transaction")),
+        }
+    }
+
+    fn logical(&mut self, message: &LogicalMessage<'_>) {
+        self.cut_now |= message.prefix == BARRIER;
+    }
+
+    /// Applies a whole transaction.
+    fn commit(&mut self, transaction: OpenTransaction, commit: Commit) -> Result<()> {
+        let passed_over = commit.end_lsn <= self.staged;
+        let mut changes = 0;
+        for frame in self.read_back.open(&transaction)? {
+            let frame = frame?;
+            if passed_over {
+                if let Message::Relation(relation) = decode(&frame)? {
+                    self.relations.learn(&relation)?;
+                }
+                continue;
+            }
+            changes += u64::from(self.apply(&frame)?);
+            if self.batch.bytes() > self.limits.spill_bytes {
+                self.hand_on_steps()?;
+            }
+        }
+        if passed_over {
+            return Ok(());
+        }
+        self.progress.update(|state| {
+            state.transactions += 1;
+            state.changes += changes;
+        });
+        self.extend_segment(commit, changes > 0);
+        if self.cut_now || self.batch.bytes() >= self.limits.batch_bytes {
+            self.cut()?;
+        }
+        Ok(())
+    }
+
+    /// Returns whether the frame left something to be loaded.
+    fn apply(&mut self, frame: &[u8]) -> Result<bool> {
+        match decode(frame)? {
+            Message::Relation(relation) => {
+                self.relations.learn(&relation)?;
+                Ok(false)
+            }
+            Message::Change(change) => {
+                let Some(shape) = self.relations.shape(change.relation)? else { return Ok(false) };
+                let kind = match change.kind {
+                    ChangeKind::Insert { new } => Change::Insert { new },
+                    ChangeKind::Update { old, new } => Change::Update { old, new },
+                    ChangeKind::Delete { old } => Change::Delete { old: old.tuple() },
+                };
+                self.batch.apply(shape, kind).map_err(|error| impossible(&error))?;
+                Ok(true)
+            }
+            Message::Truncate(truncate) => {
+                let mut touched = false;
+                for oid in truncate.relations {
+                    if let Some(shape) = self.relations.shape(oid)? {
+                        self.batch.truncate(shape);
+                        touched = true;
+                    }
+                }
+                Ok(touched)
+            }
+            Message::Logical(message) => {
+                self.logical(&message);
+                Ok(false)
+            }
+            Message::Type(_) | Message::Origin(_) => Ok(false),
+            _ => Err(unexpected("a message that does not belong into a transaction")),
+        }
+    }
+
+    /// The transaction becomes part of the open segment; one that leaves nothing to be loaded opens none.
+    fn extend_segment(&mut self, commit: Commit, touched: bool) {
+        if let Some(open) = &mut self.open {
+            open.last_commit = commit.commit_time;
+            open.end_lsn = commit.end_lsn;
+            open.transactions += 1;
+        } else if touched {
+            self.open = Some(OpenSegment {
+                first_commit: commit.commit_time,
+                last_commit: commit.commit_time,
+                end_lsn: commit.end_lsn,
+                transactions: 1,
+                due: Instant::now() + self.limits.interval,
+            });
+            self.progress.update(|state| state.oldest_batched = Some(commit.commit_time));
+        } else {
+            self.idle = Some(commit.end_lsn);
+        }
+    }
+
+    fn cut_if_due(&mut self) -> Result<()> {
+        let Some(open) = &mut self.open else {
+            self.cut_now = false;
+            return Ok(());
+        };
+        if self.cut_now {
+            return self.cut();
+        }
+        let now = Instant::now();
+        if now < open.due {
+            return Ok(());
+        }
+        if self.progress.in_flight() >= ENOUGH_IN_FLIGHT {
+            open.due = now + LOOK_AGAIN;
+            return Ok(());
+        }
+        self.cut()
+    }
+
+    fn cut(&mut self) -> Result<()> {
+        self.cut_now = false;
+        let Some(open) = self.open.take() else { return Ok(()) };
+        self.hand_on_steps()?;
+        if let Some(position) = self.wal_position_after_last_commit() {
+            self.retention.keep_from(open.end_lsn, position);
+        }
+        self.idle = None;
+        self.hand_on(StageItem::Cut(Cut {
+            end_lsn: open.end_lsn,
+            first_commit: open.first_commit,
+            last_commit: open.last_commit,
+            transactions: open.transactions,
+        }))?;
+        self.progress.update(|state| state.oldest_batched = None);
+        Ok(())
+    }
+
+    fn report_idle(&mut self) -> Result<()> {
+        if self.open.is_some() {
+            return Ok(());
+        }
+        let Some(lsn) = self.idle.take() else { return Ok(()) };
+        if let Some(position) = self.wal_position_after_last_commit() {
+            self.retention.keep_from(lsn, position);
+        }
+        self.hand_on(StageItem::Idle(lsn))
+    }
+
+    /// From here on the local WAL holds what is not in a segment.
+    fn wal_position_after_last_commit(&self) -> Option<WalPosition> {
+        self.transaction.as_ref().map(|transaction| transaction.at).or(self.wal_position)
+    }
+
+    fn hand_on_steps(&mut self) -> Result<()> {
+        let steps = std::mem::take(&mut self.batch).into_steps();
+        if steps.is_empty() { Ok(()) } else { self.hand_on(StageItem::Steps(steps)) }
+    }
+
+    /// Waits while the stager is busy: that is what bounds memory.
+    fn hand_on(&self, item: StageItem) -> Result<()> {
+        self.out.blocking_send(item).map_err(|_| {
+            Error::fatal(Who::Stream, "the stager ended before the collector", "see the error that was logged before")
+        })
+    }
+}
+
+fn decode(payload: &[u8]) -> Result<Message<'_>> {
+    pgoutput::decode(payload, false).map_err(|error| {
+        Error::fatal(
+            Who::Source,
+            format!("a message of the replication stream can't be read: {error}"),
+            "is this PostgreSQL newer than re_dms knows? Report it with the server's version",
+        )
+    })
+}
+
+fn unexpected(what: &str) -> Error {
+    Error::fatal(Who::Source, format!("the replication stream holds {what}"), "report this with the server's version")
+}
+
+fn impossible(error: &BatchError) -> Error {
+    Error::fatal(Who::Stream, error.to_string(), "exclude the table (source.exclude) until it is resolved")
+}

@@ -1,0 +1,96 @@
+//! Which tables are replicated: `schema.table` with `*` and `?`.
+
+/// Tables picked by patterns: those that an include matches and no exclude does.
+#[derive(Clone, Debug)]
+pub struct TablePatterns {
+    include: Vec<Pattern>,
+    exclude: Vec<Pattern>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Pattern {
+    schema: String,
+    table: String,
+}
+
+pub(super) fn pattern(text: &str) -> Result<Pattern, String> {
+    match text.split_once('.') {
+        Some((schema, table)) if !schema.is_empty() && !table.is_empty() => {
+            Ok(Pattern { schema: schema.to_owned(), table: table.to_owned() })
+        }
+        _ => Err("must hold patterns of the form schema.table, such as public.* or sales.order_*".into()),
+    }
+}
+
+impl TablePatterns {
+    pub(super) fn new(include: Vec<Pattern>, exclude: Vec<Pattern>) -> Self {
+        Self { include, exclude }
+    }
+
+    /// Is this table replicated?
+    #[must_use]
+    pub fn picks(&self, schema: &str, table: &str) -> bool {
+        let matches = |pattern: &Pattern| glob(&pattern.schema, schema) && glob(&pattern.table, table);
+        self.include.iter().any(matches) && !self.exclude.iter().any(matches)
+    }
+
+    /// Every table there is, without exception.
+    #[must_use]
+    pub fn picks_all(&self) -> bool {
+        let all = |pattern: &Pattern| pattern.schema == "*" && pattern.table == "*";
+        self.include.iter().any(all) && self.exclude.is_empty()
+    }
+}
+
+/// `*` stands for any characters, `?` for one; case counts, as in PostgreSQL's catalog.
+fn glob(pattern: &str, text: &str) -> bool {
+    let (pattern, text): (Vec<char>, Vec<char>) = (pattern.chars().collect(), text.chars().collect());
+    let (mut p, mut t) = (0, 0);
+    let mut star: Option<(usize, usize)> = None;
+    while t < text.len() {
+        if p < pattern.len() && pattern[p] == '*' {
+            star = Some((p, t));
+            p += 1;
+        } else if p < pattern.len() && (pattern[p] == '?' || pattern[p] == text[t]) {
+            p += 1;
+            t += 1;
+        } else if let Some((star_at, taken)) = star {
+            // let the last star take one more character
+            star = Some((star_at, taken + 1));
+            p = star_at + 1;
+            t = taken + 1;
+        } else {
+            return false;
+        }
+    }
+    pattern[p..].iter().all(|&c| c == '*')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn globs_match_like_a_shell() {
+        for (glob_text, text) in
+            [("*", ""), ("*", "abc"), ("a*c", "abbc"), ("a?c", "abc"), ("*b*", "abc"), ("", "")]
+        {
+            assert!(glob(glob_text, text), "{glob_text} should match {text}");
+        }
+        for (glob_text, text) in [("a?c", "ac"), ("a*c", "abd"), ("", "a"), ("A", "a"), ("?", "")] {
+            assert!(!glob(glob_text, text), "{glob_text} should not match {text}");
+        }
+    }
+
+    #[test]
+    fn excludes_win() {
+        let list = |texts: &[&str]| texts.iter().map(|text| pattern(text).unwrap()).collect::<Vec<_>>();
+        let tables = TablePatterns::new(list(&["public.*", "sales.order_?"]), list(&["*.secret*"]));
+        assert!(tables.picks("public", "users"));
+        assert!(tables.picks("sales", "order_1"));
+        assert!(!tables.picks("sales", "order_10"));
+        assert!(!tables.picks("public", "secrets"));
+        assert!(!tables.picks_all());
+        assert!(TablePatterns::new(list(&["*.*"]), vec![]).picks_all());
+    }
+}

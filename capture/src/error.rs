@@ -1,0 +1,59 @@
+//! What can go wrong: who failed, whether to try again, what happened, and what to do about it.
+
+use std::fmt;
+
+/// Who failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Who {
+    /// PostgreSQL, or the way to it.
+    Source,
+    /// S3, or the way to it.
+    Storage,
+    /// SQS, or the way to it.
+    Queue,
+    /// This machine: its disk, its files.
+    Machine,
+    /// The stream's own state: what is on S3, on disk and in the slot do not fit together.
+    Stream,
+}
+
+impl fmt::Display for Who {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Who::Source => "source",
+            Who::Storage => "S3",
+            Who::Queue => "queue",
+            Who::Machine => "this machine",
+            Who::Stream => "stream",
+        })
+    }
+}
+
+/// A failure of the capture. Its text never holds a row value or a secret.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{who}: {what}\n  hint: {hint}")]
+pub struct Error {
+    /// Who failed.
+    pub who: Who,
+    /// The same may succeed later, without anybody changing anything.
+    pub retry: bool,
+    /// What happened, to what.
+    pub what: String,
+    /// What to do.
+    pub hint: String,
+}
+
+impl Error {
+    /// Something that stays wrong until somebody acts.
+    pub fn fatal(who: Who, what: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self { who, retry: false, what: what.into(), hint: hint.into() }
+    }
+
+    /// Something that may pass by itself.
+    pub fn passing(who: Who, what: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self { who, retry: true, what: what.into(), hint: hint.into() }
+    }
+}
+
+/// Short for results of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;

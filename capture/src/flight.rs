@@ -1,0 +1,134 @@
+//! Segments between S3 and Redshift: which are staged, which are loaded, and what position follows from that.
+
+use std::collections::VecDeque;
+
+use jiff::Timestamp;
+use re_dms_shared::Lsn;
+
+/// Keeps account of one epoch's segments.
+#[derive(Debug)]
+pub struct Flight {
+    staged_seq: u64,
+    loaded_seq: u64,
+    loaded_lsn: Lsn,
+    /// What becomes loaded with which segment, in order.
+    pending: VecDeque<Pending>,
+}
+
+#[derive(Debug)]
+struct Pending {
+    seq: u64,
+    lsn: Lsn,
+    first_commit: Option<Timestamp>,
+}
+
+impl Flight {
+    /// Begins after a start: segments up to `loaded_seq` are loaded, those up to `staged_seq` are on S3.
+    #[must_use]
+    pub fn new(staged_seq: u64, loaded_seq: u64, loaded_lsn: Lsn) -> Self {
+        Self { staged_seq, loaded_seq, loaded_lsn, pending: VecDeque::new() }
+    }
+
+    /// The next segment is on S3.
+    pub fn staged(&mut self, seq: u64, end_lsn: Lsn, first_commit: Timestamp) {
+        self.staged_seq = seq;
+        self.pending.push_back(Pending { seq, lsn: end_lsn, first_commit: Some(first_commit) });
+    }
+
+    /// Nothing of ours lies between the last staged segment and `lsn`.
+    pub fn idle_until(&mut self, lsn: Lsn) {
+        if self.loaded_seq == self.staged_seq {
+            self.loaded_lsn = self.loaded_lsn.max(lsn);
+            return;
+        }
+        match self.pending.back_mut() {
+            // a newer idle position says all that an older one said
+            Some(last) if last.first_commit.is_none() => last.lsn = last.lsn.max(lsn),
+            _ => self.pending.push_back(Pending { seq: self.staged_seq, lsn, first_commit: None }),
+        }
+    }
+
+    /// The ledger has `seq`, and so, having no gaps, all before it. Late and repeated news change nothing.
+    pub fn loaded(&mut self, seq: u64, end_lsn: Lsn) {
+        // Nobody can have loaded what was not staged: such news is not about this epoch's present.
+        if seq <= self.loaded_seq || seq > self.staged_seq {
+            return;
+        }
+        self.loaded_seq = seq;
+        self.loaded_lsn = self.loaded_lsn.max(end_lsn);
+        while let Some(first) = self.pending.front() {
+            if first.seq > seq {
+                break;
+            }
+            self.loaded_lsn = self.loaded_lsn.max(first.lsn);
+            self.pending.pop_front();
+        }
+    }
+
+    /// Everything up to here is in Redshift.
+    #[must_use]
+    pub fn loaded_lsn(&self) -> Lsn {
+        self.loaded_lsn
+    }
+
+    /// The last loaded segment; 0 for none.
+    #[must_use]
+    pub fn loaded_seq(&self) -> u64 {
+        self.loaded_seq
+    }
+
+    /// The last staged segment; 0 for none.
+    #[must_use]
+    pub fn staged_seq(&self) -> u64 {
+        self.staged_seq
+    }
+
+    /// Segments staged and not loaded.
+    #[must_use]
+    pub fn in_flight(&self) -> u64 {
+        self.staged_seq - self.loaded_seq
+    }
+
+    /// When the oldest staged transaction that is not loaded was committed.
+    #[must_use]
+    pub fn oldest_commit(&self) -> Option<Timestamp> {
+        self.pending.iter().find_map(|pending| pending.first_commit)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn flight() -> Flight {
+        let mut flight = Flight::new(0, 0, Lsn(100));
+        flight.staged(1, Lsn(110), Timestamp::UNIX_EPOCH);
+        flight.staged(2, Lsn(120), Timestamp::UNIX_EPOCH);
+        flight.idle_until(Lsn(150));
+        flight
+    }
+
+    #[test]
+    fn idle_wal_counts_once_what_came_before_is_loaded() {
+        let mut flight = flight();
+        flight.loaded(1, Lsn(110));
+        assert_eq!((flight.loaded_lsn(), flight.in_flight()), (Lsn(110), 1));
+        flight.idle_until(Lsn(160));
+        assert_eq!(flight.loaded_lsn(), Lsn(110), "segment 2 is still under way");
+        flight.loaded(2, Lsn(120));
+        assert_eq!((flight.loaded_lsn(), flight.in_flight()), (Lsn(160), 0));
+        flight.idle_until(Lsn(170));
+        assert_eq!(flight.loaded_lsn(), Lsn(170));
+    }
+
+    #[test]
+    fn late_repeated_and_impossible_news_change_nothing() {
+        let mut flight = flight();
+        flight.loaded(2, Lsn(120));
+        let lsn = flight.loaded_lsn();
+        flight.loaded(1, Lsn(110));
+        flight.loaded(2, Lsn(120));
+        flight.loaded(9, Lsn(999));
+        assert_eq!((flight.loaded_seq(), flight.loaded_lsn()), (2, lsn));
+    }
+}

@@ -1,0 +1,291 @@
+//! The replication connection: kept up, read, and answered on a timer that waits for nothing else. A stalled disk or a
+//! loader that is far behind holds up reading, never the answers, so the server does not cut us off.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use re_dms_shared::Lsn;
+use re_dms_shared::lsn::{Confirmed, Received};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::config::Config;
+use crate::error::{Error, Result, Who};
+use crate::persist::Arrival;
+use crate::progress::Progress;
+use crate::replication::{
+    ConnectParams, Event, ReplicationClient, ReplicationError, ReplicationReader, ReplicationStream, ReplicationWriter,
+    StartOptions,
+};
+use crate::retry::Backoff;
+use crate::start::{self, ServerIdentity};
+
+/// The server hears from us at least this often; its own default patience is a minute.
+const STATUS_INTERVAL: Duration = Duration::from_secs(5);
+/// A new confirmed position is told after at most this.
+const CONFIRM_INTERVAL: Duration = Duration::from_millis(100);
+/// Without a word for this long the server is asked for one…
+const ASK_AFTER: Duration = Duration::from_secs(30);
+/// …and given up after this.
+const DEAD_AFTER: Duration = Duration::from_secs(90);
+/// A server that shuts down asks for a status over and over until all that it sent is confirmed, which may be long
+/// after our memory of it is safe. So many requests within a second mean that.
+const SHUTDOWN_REQUESTS: u32 = 50;
+
+/// Keeps the stream coming.
+pub struct Receiver {
+    /// The stream's configuration.
+    pub config: Arc<Config>,
+    /// Whose slot it is.
+    pub server: ServerIdentity,
+    /// Where to publish what came in.
+    pub progress: Arc<Progress>,
+    /// The local WAL's thread.
+    pub arrivals: mpsc::Sender<Arrival>,
+    /// Turns true when the process is to end.
+    pub stop: watch::Receiver<bool>,
+}
+
+impl Receiver {
+    /// Streams until told to stop; reconnects with growing pauses.
+    ///
+    /// # Errors
+    /// What does not pass by itself: a lost slot, a refused login, another server.
+    pub async fn run(mut self) -> Result<()> {
+        let mut backoff = Backoff::new();
+        loop {
+            let began = Instant::now();
+            let ended = self.session().await;
+            self.progress.update(|state| state.streaming = false);
+            match ended {
+                Ok(()) => return Ok(()),
+                Err(error) if error.retry => {
+                    if began.elapsed() > DEAD_AFTER {
+                        backoff = Backoff::new();
+                    }
+                    let pause = backoff.pause();
+                    tracing::warn!(%error, retry_in_ms = pause.as_millis(), "the replication connection ended");
+                    self.progress.error(Some(error.to_string()));
+                    tokio::select! {
+                        () = tokio::time::sleep(pause) => {}
+                        _ = self.stop.wait_for(|&stop| stop) => return Ok(()),
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// One connection; ends well only when told to stop.
+    async fn session(&mut self) -> Result<()> {
+        let Some((stream, start)) = self.connect().await? else { return Ok(()) };
+        self.progress.update(|state| state.streaming = true);
+        self.progress.error(None);
+        tracing::info!(stream = %self.config.stream, lsn = %start, "streaming");
+        let (reader, writer) = stream.into_split();
+        let mut session = Session {
+            reader,
+            writer,
+            received: start,
+            told: Lsn::ZERO,
+            told_at: Instant::now(),
+            heard_at: Instant::now(),
+            asked: false,
+            requests: 0,
+            requests_since: Instant::now(),
+        };
+        let stopped = session.stream(self).await;
+        if stopped.is_ok() {
+            ReplicationStream::from_halves(session.reader, session.writer).stop().await;
+        }
+        stopped
+    }
+
+    async fn connect(&mut self) -> Result<Option<(ReplicationStream, Lsn)>> {
+        let mut client = connect(&self.config).await?;
+        let found = identify(&mut client).await?;
+        if found.system_identifier != self.server.system_identifier {
+            return Err(Error::fatal(
+                Who::Stream,
+                format!(
+                    "source.url leads to the cluster {} now, and the slot is on {}",
+                    found.system_identifier, self.server.system_identifier
+                ),
+                "correct source.url, or give the other cluster a stream of its own",
+            ));
+        }
+        // The local WAL's thread answers once it has dealt with all that came before.
+        let (ask, answer) = oneshot::channel();
+        let sent = self.arrivals.send(Arrival::Session { start: ask }).await;
+        let start = match sent {
+            Ok(()) => tokio::select! {
+                start = answer => start.ok(),
+                _ = self.stop.wait_for(|&stop| stop) => return Ok(None),
+            },
+            Err(_) => None,
+        };
+        let Some(start) = start else { return Err(ended()) };
+        self.check_slot(&mut client, start).await?;
+        let options = StartOptions::for_server(
+            client.server_version(),
+            vec![self.config.source.publication.clone()],
+            false,
+        );
+        let stream = client.start(&self.config.slot.name, start, &options).await.map_err(|error| failure(&error))?;
+        Ok(Some((stream, start)))
+    }
+
+    /// Between two connections somebody may have dropped and re-created the slot, or read from it.
+    async fn check_slot(&self, client: &mut ReplicationClient, held: Lsn) -> Result<()> {
+        let name = &self.config.slot.name;
+        let sql = format!("SELECT confirmed_flush_lsn FROM pg_replication_slots WHERE slot_name = '{name}'");
+        let rows = client.simple_query(&sql).await.map_err(|error| failure(&error))?;
+        let Some(row) = rows.first() else {
+            return Err(Error::fatal(
+                Who::Stream,
+                format!("the replication slot {name} is gone, and with it the changes that it held back"),
+                "find out who dropped it; to begin again choose a new stream name and copy the tables anew",
+            ));
+        };
+        let confirmed: Option<Lsn> = row.first().and_then(Option::as_ref).and_then(|text| text.parse().ok());
+        let state = self.progress.now();
+        let held = held.max(state.anchored).max(state.confirmed.0);
+        start::check_held(&self.config, confirmed.unwrap_or(Lsn::ZERO), held)
+    }
+}
+
+/// One connection's state.
+struct Session {
+    reader: ReplicationReader,
+    writer: ReplicationWriter,
+    received: Lsn,
+    /// The flush position in the last status.
+    told: Lsn,
+    told_at: Instant,
+    heard_at: Instant,
+    asked: bool,
+    requests: u32,
+    requests_since: Instant,
+}
+
+impl Session {
+    async fn stream(&mut self, receiver: &mut Receiver) -> Result<()> {
+        let mut tick = tokio::time::interval(CONFIRM_INTERVAL);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let arrivals = receiver.arrivals.clone();
+        // Events are held here while the local WAL's thread is busy: nothing more is read then.
+        let mut waiting: Option<Vec<Event>> = None;
+        loop {
+            tokio::select! {
+                events = self.reader.next(), if waiting.is_none() => {
+                    let events = events.map_err(|error| failure(&error))?;
+                    self.heard(&events, &receiver.progress)?;
+                    waiting = Some(events);
+                }
+                permit = arrivals.reserve(), if waiting.is_some() => {
+                    let permit = permit.map_err(|_| ended())?;
+                    if let Some(events) = waiting.take() {
+                        permit.send(Arrival::Events(events));
+                    }
+                }
+                _ = tick.tick() => {}
+                _ = receiver.stop.wait_for(|&stop| stop) => return Ok(()),
+            }
+            self.answer(receiver).await?;
+        }
+    }
+
+    fn heard(&mut self, events: &[Event], progress: &Progress) -> Result<()> {
+        self.heard_at = Instant::now();
+        self.asked = false;
+        let mut server_wal_end = Lsn::ZERO;
+        for event in events {
+            match event {
+                Event::Frame { start, .. } => self.received = self.received.max(*start),
+                Event::Keepalive { wal_end, reply_requested } => {
+                    self.received = self.received.max(*wal_end);
+                    server_wal_end = server_wal_end.max(*wal_end);
+                    if *reply_requested {
+                        self.requests += 1;
+                        // due at once
+                        self.told_at = self.told_at.checked_sub(STATUS_INTERVAL).unwrap_or(self.told_at);
+                    }
+                }
+            }
+        }
+        progress.received(Received(self.received), server_wal_end.max(self.received));
+        if self.requests_since.elapsed() > Duration::from_secs(1) {
+            self.requests = 0;
+            self.requests_since = Instant::now();
+        } else if self.requests > SHUTDOWN_REQUESTS {
+            // All that came in is in the local WAL's channel, and nothing is confirmed that must not be: letting go is
+            // safe, and the only way to let the server stop.
+            return Err(Error::passing(
+                Who::Source,
+                "PostgreSQL is shutting down and waits for confirmations: the connection was closed to let it",
+                "it is connected to again when it is back",
+            ));
+        }
+        Ok(())
+    }
+
+    /// Tells the server where we are, if it is time or there is news.
+    async fn answer(&mut self, receiver: &Receiver) -> Result<()> {
+        let Confirmed(confirmable) = receiver.progress.confirmable(receiver.config.slot.advance_on);
+        let silence = self.heard_at.elapsed();
+        if silence > DEAD_AFTER {
+            return Err(Error::passing(
+                Who::Source,
+                format!("PostgreSQL has been silent for {} s", silence.as_secs()),
+                "check the network between; it is connected to again",
+            ));
+        }
+        let ask = silence > ASK_AFTER && !self.asked;
+        let news = confirmable > self.told && self.told_at.elapsed() >= CONFIRM_INTERVAL;
+        if !(ask || news || self.told_at.elapsed() >= STATUS_INTERVAL) {
+            return Ok(());
+        }
+        self.asked |= ask;
+        self.told_at = Instant::now();
+        let sent = self.writer.send_status(self.received, confirmable, confirmable, ask).await;
+        sent.map_err(|error| failure(&error))?;
+        self.told = confirmable;
+        receiver.progress.confirmed(Confirmed(confirmable));
+        Ok(())
+    }
+}
+
+/// A replication connection to the source.
+///
+/// # Errors
+/// If the source can't be reached or does not let us in.
+pub async fn connect(config: &Config) -> Result<ReplicationClient> {
+    let mut params = ConnectParams::from_url(config.source.url.reveal()).map_err(|error| failure(&error))?;
+    if let Some(password) = &config.source.password {
+        params = params.with_password(password.reveal());
+    }
+    ReplicationClient::connect(&params).await.map_err(|error| failure(&error))
+}
+
+/// Which server is this?
+///
+/// # Errors
+/// If it does not say.
+pub async fn identify(client: &mut ReplicationClient) -> Result<ServerIdentity> {
+    let system = client.identify_system().await.map_err(|error| failure(&error))?;
+    Ok(ServerIdentity { system_identifier: system.system_identifier, timeline: system.timeline })
+}
+
+fn failure(error: &ReplicationError) -> Error {
+    let hint = error.server().and_then(|server| server.failure().hint());
+    let retry = error.is_transient();
+    let what = match error.server() {
+        Some(server) => format!("{} ({})", server.message, server.code),
+        None => error.to_string(),
+    };
+    let hint = hint.unwrap_or(if retry { "it is tried again" } else { "see the source's log" });
+    Error { who: Who::Source, retry, what, hint: hint.to_owned() }
+}
+
+fn ended() -> Error {
+    Error::fatal(Who::Stream, "the local WAL's thread ended before the stream", "see the error that was logged before")
+}

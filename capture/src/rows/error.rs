@@ -1,0 +1,53 @@
+//! Values that can't be written.
+
+/// A row that can't be written. Names table and column, never a value.
+#[derive(Debug, thiserror::Error)]
+pub enum RenderError {
+    /// The text is not of the form that PostgreSQL prints this type in.
+    #[error(
+        "table {table}, column {column}: a value is not {expected} \
+         (hint: the session's output settings must be re_dms's own; was a parameter overridden in the source's URL?)"
+    )]
+    Malformed {
+        /// `schema.name` on the source.
+        table: String,
+        /// Name on the source.
+        column: String,
+        /// The form that it should have.
+        expected: &'static str,
+    },
+    /// A key would arrive as another one, or as NULL.
+    #[error(
+        "table {table}, column {column}: a key's value has no exact form in Redshift \
+         (hint: infinities, years above 9999, NaN and texts beyond 65,535 bytes can't be keys there; \
+         use another REPLICA IDENTITY or exclude the table)"
+    )]
+    KeyNotExact {
+        /// `schema.name` on the source.
+        table: String,
+        /// Name on the source.
+        column: String,
+    },
+    /// Not even the key columns alone fit into a row.
+    #[error(
+        "table {table}: a row's key is longer than the {limit} bytes of a row that Redshift loads \
+         (hint: use another REPLICA IDENTITY or exclude the table)"
+    )]
+    KeyTooLong {
+        /// `schema.name` on the source.
+        table: String,
+        /// The longest row, in bytes.
+        limit: usize,
+    },
+    /// The batch kept a row that has not what its operation needs.
+    #[error(
+        "table {table}: a row is not complete (hint: resync the table and report it: the batch is to blame)"
+    )]
+    Incomplete {
+        /// `schema.name` on the source.
+        table: String,
+    },
+    /// gzip refused.
+    #[error("a data file can't be compressed: {0}")]
+    Compression(#[from] std::io::Error),
+}

@@ -1,0 +1,231 @@
+//! Whole loads: files, counts, policies, and what an independent reader makes of them.
+
+use std::io::Read;
+use std::sync::Arc;
+
+use flate2::read::GzDecoder;
+use proptest::prelude::*;
+use re_dms_shared::manifest::{Altered, Operation, RowCounts, sha256_hex};
+
+use super::value::MAX_ROW_BYTES;
+use super::*;
+use crate::batch::{Entry, LoadData, Move, SourceColumn, TableShape};
+use crate::pgoutput::{Cell, Tuple};
+
+const INT4: u32 = 23;
+const TEXT: u32 = 25;
+const FLOAT8: u32 = 701;
+const JSONB: u32 = 3802;
+
+/// Columns as (name, type); an upper-case name is a key column's.
+fn shape(columns: &[(&str, u32)]) -> Arc<TableShape> {
+    let column = |&(name, type_oid): &(&str, u32)| SourceColumn {
+        name: name.to_owned(),
+        attribute_number: None,
+        type_oid,
+        type_modifier: -1,
+        key: name.starts_with(|letter: char| letter.is_ascii_uppercase()),
+    };
+    let columns = columns.iter().map(column).collect();
+    Arc::new(TableShape::new(7, ("public", "t"), ("public", "t"), columns).unwrap())
+}
+
+fn tuple(cells: &[Cell<'_>]) -> Box<[u8]> {
+    let mut out = Vec::new();
+    Tuple::encode(cells.iter().copied(), &mut out);
+    out.into()
+}
+
+fn text(value: &str) -> Cell<'_> {
+    Cell::Text(value.as_bytes())
+}
+
+fn entry(operation: Operation, cells: &[Cell<'_>]) -> Entry {
+    Entry { operation, row: tuple(cells) }
+}
+
+fn render(shape: &TableShape, entries: Vec<Entry>) -> Result<RenderedLoad, RenderError> {
+    write_load(shape, &LoadData::Entries(entries), &RenderOptions::default())
+}
+
+fn unpacked(file: &RenderedFile) -> Vec<u8> {
+    let mut text = Vec::new();
+    // This reader stops after one member; what follows it would be left over.
+    let mut rest = &file.gz[..];
+    GzDecoder::new(&mut rest).read_to_end(&mut text).unwrap();
+    assert!(rest.is_empty(), "one member a file");
+    assert_eq!(file.sha256, sha256_hex(&file.gz));
+    text
+}
+
+/// The text of the only file, NUL shown as `␀`.
+fn text_of(load: &RenderedLoad) -> String {
+    let [file] = &load.files[..] else { panic!("{} files", load.files.len()) };
+    String::from_utf8(unpacked(file)).unwrap().replace('\0', "␀")
+}
+
+#[test]
+fn a_load_of_every_operation() {
+    let shape = shape(&[("Id", INT4), ("a", TEXT), ("b", TEXT)]);
+    let entries = vec![
+        entry(Operation::Insert, &[text("1"), text(""), Cell::Null]),
+        entry(Operation::Replace, &[text("2"), text("x, y"), text("say \"hi\"")]),
+        entry(Operation::Update, &[text("3"), Cell::Unchanged, text("two\nlines")]),
+        entry(Operation::Update, &[text("4"), Cell::Null, Cell::Unchanged]),
+        entry(Operation::Update, &[text("5"), Cell::Unchanged, text(" b")]),
+        entry(Operation::Delete, &[text("6")]),
+    ];
+    let load = render(&shape, entries).unwrap();
+    insta::assert_snapshot!(text_of(&load), @r#"
+    i,␀,1,,␀
+    r,␀,2,"x, y","say ""hi"""
+    u,0,3,␀,"two
+    lines"
+    u,1,4,␀,␀
+    u,0,5,␀," b"
+    d,␀,6,␀,␀
+    "#);
+    assert_eq!(load.rows, RowCounts { inserts: 1, replaces: 1, updates: 3, deletes: 1, moves: 0 });
+    assert_eq!(load.present_sets, [vec![0, 2], vec![0, 1]]);
+    assert!(load.altered.is_empty());
+}
+
+#[test]
+fn moves_carry_the_old_key_behind_the_row() {
+    let shape = shape(&[("a", TEXT), ("Id", INT4), ("b", TEXT), ("Part", TEXT)]);
+    let moves = LoadData::Moves(vec![Move {
+        old_key: tuple(&[text("1"), text("old,part")]),
+        row: tuple(&[Cell::Unchanged, text("2"), text("x"), text("new")]),
+    }]);
+    let load = write_load(&shape, &moves, &RenderOptions::default()).unwrap();
+    assert_eq!(text_of(&load), "m,0,␀,2,x,new,1,\"old,part\"\n");
+    assert_eq!(load.present_sets, [[1, 2, 3]]);
+    assert_eq!(load.rows.moves, 1);
+}
+
+#[test]
+fn policies_are_counted_by_column() {
+    let shape = shape(&[("Id", INT4), ("f", FLOAT8), ("s", TEXT)]);
+    let long = "x".repeat(65_536);
+    let entries = vec![
+        entry(Operation::Insert, &[text("1"), text("NaN"), text(&long)]),
+        entry(Operation::Insert, &[text("2"), text("1.5"), text("")]),
+        entry(Operation::Insert, &[text("3"), text("Infinity"), text("x")]),
+    ];
+    let load = render(&shape, entries).unwrap();
+    let altered = |column: &str, policy: &str, values| Altered {
+        column: column.to_owned(),
+        policy: policy.to_owned(),
+        values,
+    };
+    assert_eq!(load.altered, [altered("f", "null", 2), altered("s", "truncate", 1)]);
+}
+
+#[test]
+fn a_key_is_exact_or_an_error() {
+    let shape = shape(&[("Key", TEXT), ("a", TEXT)]);
+    let long = "k".repeat(65_536);
+    let error = render(&shape, vec![entry(Operation::Delete, &[text(&long)])]).unwrap_err();
+    assert!(error.to_string().starts_with("table public.t, column Key: a key's value has no exact form"));
+    let old_key = tuple(&[text(&long)]);
+    let moves = LoadData::Moves(vec![Move { old_key, row: tuple(&[text("new"), Cell::Unchanged]) }]);
+    let error = write_load(&shape, &moves, &RenderOptions::default()).unwrap_err();
+    assert!(matches!(error, RenderError::KeyNotExact { .. }), "{error}");
+}
+
+#[test]
+fn what_is_malformed_is_named_but_not_shown() {
+    let shape = shape(&[("Id", INT4), ("f", FLOAT8)]);
+    let error = render(&shape, vec![entry(Operation::Insert, &[text("1"), text("hunter2")])]).unwrap_err();
+    assert!(error.to_string().starts_with("table public.t, column f: a value is not a number"), "{error}");
+    assert!(!format!("{error} {error:?}").contains("hunter2"));
+}
+
+#[test]
+fn a_row_with_a_hole_is_an_error() {
+    let shape = shape(&[("Id", INT4), ("a", TEXT)]);
+    for operation in [Operation::Insert, Operation::Replace] {
+        let error = render(&shape, vec![entry(operation, &[text("1"), Cell::Unchanged])]).unwrap_err();
+        assert!(matches!(error, RenderError::Incomplete { .. }), "{error}");
+    }
+}
+
+#[test]
+fn a_row_that_is_too_long_loses_its_largest_values() {
+    let shape = shape(&[("Id", INT4), ("small", JSONB), ("large", JSONB), ("larger", JSONB), ("s", TEXT)]);
+    let array = |bytes: usize| format!("[{}1]", "1,".repeat(bytes / 2));
+    let (small, large, larger) = (array(900_000), array(2_500_000), array(3_900_000));
+    let cells = [text("1"), text(&small), text(&large), text(&larger), text("x")];
+    let load =
+        render(&shape, vec![entry(Operation::Insert, &cells), entry(Operation::Insert, &cells)]).unwrap();
+    let expected = Altered { column: "larger".to_owned(), policy: "null".to_owned(), values: 2 };
+    assert_eq!(load.altered, [expected]);
+    let shown = text_of(&load);
+    let lines: Vec<&str> = shown.lines().collect();
+    assert_eq!(lines.len(), 2);
+    for line in lines {
+        assert!(line.len() <= MAX_ROW_BYTES && line.ends_with(",␀,x"));
+    }
+}
+
+#[test]
+fn files_are_of_one_size_and_hold_every_row() {
+    let shape = shape(&[("Id", INT4), ("a", TEXT)]);
+    let filler = "f".repeat(100);
+    let ids: Vec<String> = (0..1_000).map(|id| id.to_string()).collect();
+    let entries = || ids.iter().map(|id| entry(Operation::Insert, &[text(id), text(&filler)])).collect();
+    let files = |max_file_bytes| {
+        let options = RenderOptions { max_file_bytes, gzip_level: 1 };
+        write_load(&shape, &LoadData::Entries(entries()), &options).unwrap().files
+    };
+    assert_eq!(files(usize::MAX).len(), 1);
+    assert_eq!(files(0).len(), 1_000, "no file without a row");
+    let three = files(45_000);
+    assert_eq!(three.len(), 3);
+    assert!(three.iter().all(|file| (320..=340).contains(&file.rows)), "{three:?}");
+    let all: Vec<u8> = three.iter().flat_map(unpacked).collect();
+    let lines: Vec<&str> = str::from_utf8(&all).unwrap().lines().collect();
+    assert_eq!(lines.len(), 1_000);
+    assert_eq!(lines[999], format!("i,\0,999,{filler}"));
+}
+
+#[test]
+fn the_same_load_gives_the_same_bytes() {
+    let shape = shape(&[("a", TEXT)]);
+    let once =
+        || render(&shape, vec![entry(Operation::Insert, &[text("x")])]).unwrap().files[0].sha256.clone();
+    assert_eq!(once(), once());
+}
+
+fn cell() -> impl Strategy<Value = Option<String>> {
+    let any_text = any::<String>().prop_map(|text| text.replace('\0', ""));
+    let special = "[ab,\"\r\n\t \\\\]{0,12}";
+    let long = ("[xyz]{30,40}", "[,\"\n ]", "[xyz]{0,40}").prop_map(|(a, b, c)| a + &b + &c);
+    prop::option::weighted(0.9, prop_oneof![any_text, special, long])
+}
+
+proptest! {
+    #[test]
+    fn any_text_is_read_back(rows in prop::collection::vec([cell(), cell(), cell()], 1..30), max_file_bytes in 1..500_usize) {
+        let shape = shape(&[("a", TEXT), ("b", TEXT), ("c", TEXT)]);
+        let entry_of = |row: &[Option<String>; 3]| {
+            let cells = row.each_ref().map(|cell| cell.as_deref().map_or(Cell::Null, text));
+            entry(Operation::Insert, &cells)
+        };
+        let load = LoadData::Entries(rows.iter().map(entry_of).collect());
+        let load = write_load(&shape, &load, &RenderOptions { max_file_bytes, gzip_level: 6 }).unwrap();
+        let mut read = Vec::new();
+        for file in &load.files {
+            let text = unpacked(file);
+            let mut reader = ::csv::ReaderBuilder::new().has_headers(false).from_reader(&text[..]);
+            let before = read.len();
+            for record in reader.records() {
+                let record = record.unwrap();
+                prop_assert_eq!((&record[0], &record[1], record.len()), ("i", "\0", 5));
+                read.push([2, 3, 4].map(|at| Some(record[at].to_owned()).filter(|field| field != "\0")));
+            }
+            prop_assert_eq!((read.len() - before) as u64, file.rows);
+        }
+        prop_assert_eq!(read, rows);
+    }
+}

@@ -1,0 +1,308 @@
+//! `re_dms run`: everything wired together.
+//!
+//! ```text
+//! receive (task) → persist (thread: local WAL) → collect (thread: batch) → stage (task: files, manifest) → announce
+//!     ↑ confirmed position                                                          acknowledgements (task) ┘
+//! ```
+//!
+//! Each arrow is a short bounded channel: whoever is slow holds up those before it, and memory stays bounded.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use re_dms_shared::Lsn;
+use re_dms_shared::lsn::{Confirmed, Durable, Loaded, Staged};
+use re_dms_shared::manifest::Predecessor;
+use re_dms_shared::s3_layout::StreamLayout;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinSet;
+
+use crate::announce::Announcer;
+use crate::aws::{self, Objects, Queues};
+use crate::collect::{Collector, Limits, ReadBack};
+use crate::config::{AdvanceOn, Config};
+use crate::error::{Error, Result, Who};
+use crate::flight::Flight;
+use crate::persist::Persister;
+use crate::progress::{Progress, Snapshot};
+use crate::receive::{self, Receiver};
+use crate::relations::{PrimaryKeys, Relations};
+use crate::retention::Retention;
+use crate::rows::RenderOptions;
+use crate::source::Source;
+use crate::stage::{Stager, StreamIdentity};
+use crate::start::{self, Place, PositionRecord};
+use crate::status::StatusFile;
+use crate::wal::LocalWal;
+
+/// Groups of events between the connection and the local WAL, and between the local WAL and the batch.
+const GROUPS_BETWEEN: usize = 8;
+
+/// How long an orderly end may take to stage the last batch. The local WAL has it in any case.
+const STOP_PATIENCE: Duration = Duration::from_secs(15);
+
+/// Runs a stream until a signal ends it.
+///
+/// # Errors
+/// What does not pass by itself. Nothing is lost by it.
+pub async fn run(config: Config) -> Result<()> {
+    let config = Arc::new(config);
+    let sdk = aws::sdk_config(&config.aws).await;
+    let objects = Objects::new(&sdk, &config.s3.bucket, config.aws.s3_path_style);
+    let queues = Queues::new(&sdk, &config.queues);
+    let layout = StreamLayout::new(&config.s3.prefix, &config.stream);
+
+    // Everything that can be refused is asked before anything is made.
+    let source = Source::connect(&config.source).await?;
+    source.check_server().await?;
+    objects.check().await?;
+    queues.check().await?;
+    make_data_dir(&config)?;
+    let server = receive::identify(&mut receive::connect(&config).await?).await?;
+    let place = start::find_place(&config, &source, &server, &objects, &layout).await?;
+    drop(source);
+
+    let epoch = place.epoch.to_string();
+    let folder = config.data_dir.join("wal");
+    let (wal, recovery) = LocalWal::open(&folder, &epoch).map_err(|error| {
+        Error::fatal(Who::Machine, error.to_string(), "see above")
+    })?;
+    let held = recovery.last_commit.map_or(place.staged_lsn, |lsn| lsn.max(place.staged_lsn));
+    start::check_held(&config, place.confirmed, held.max(place.anchored))?;
+    tracing::info!(
+        stream = %config.stream, epoch = %epoch, lsn = %held, staged = %place.staged_lsn, loaded = %place.loaded_lsn,
+        "the stream's place is found"
+    );
+    let stream = Stream { config, objects, queues, layout, place, server };
+    stream.run(wal, folder, held).await
+}
+
+fn make_data_dir(config: &Config) -> Result<()> {
+    std::fs::create_dir_all(&config.data_dir).map_err(|error| {
+        Error::fatal(
+            Who::Machine,
+            format!("the folder {} can't be made: {error}", config.data_dir.display()),
+            "correct data_dir, or make the folder and give it to the user that re_dms runs as",
+        )
+    })
+}
+
+/// A stream that knows its place.
+struct Stream {
+    config: Arc<Config>,
+    objects: Objects,
+    queues: Queues,
+    layout: StreamLayout,
+    place: Place,
+    server: start::ServerIdentity,
+}
+
+impl Stream {
+    async fn run(self, wal: LocalWal, folder: PathBuf, held: Lsn) -> Result<()> {
+        let Stream { config, objects, queues, layout, place, server } = self;
+        let epoch = place.epoch.to_string();
+        let staged_seq = place.last_segment.as_ref().map_or(0, |(seq, _)| *seq);
+        let progress = Arc::new(Progress::new(Snapshot {
+            durable: Durable(held),
+            staged: Staged(place.staged_lsn),
+            loaded: Loaded(place.loaded_lsn),
+            confirmed: Confirmed(place.confirmed),
+            anchored: place.anchored,
+            oldest_staged: place.oldest_staged,
+            segments_staged: staged_seq,
+            segments_loaded: place.loaded_seq,
+            ..Snapshot::default()
+        }));
+        let flight = Arc::new(Mutex::new(Flight::new(staged_seq, place.loaded_seq, place.loaded_lsn)));
+        let retention = Arc::new(Retention::default());
+        let identity = StreamIdentity {
+            stream: config.stream.clone(),
+            epoch: epoch.clone(),
+            attempt: format!("{:08x}", rand::random::<u32>()),
+            ack_queue_url: config.queues.acks_url.clone(),
+        };
+
+        let (stop, stopping) = watch::channel(false);
+        let (announce, announced) = mpsc::unbounded_channel();
+        let (again, repeats) = mpsc::unbounded_channel();
+        let (arrivals_in, arrivals) = mpsc::channel(GROUPS_BETWEEN);
+        let (inputs_in, inputs) = std::sync::mpsc::sync_channel(GROUPS_BETWEEN);
+        let (items_in, items) = mpsc::channel(1);
+
+        // Nobody is waited for here: they end with the process.
+        let mut background = JoinSet::new();
+        let status = StatusFile::new(&config.data_dir, &config.stream, &epoch);
+        background.spawn(status.clone().follow(progress.subscribe()));
+        background.spawn(anchor(Arc::clone(&config), Arc::clone(&progress), objects.clone(), layout.position_json(&epoch)));
+        let announcer = Arc::new(Announcer {
+            identity: identity.clone(),
+            epoch: place.epoch.clone(),
+            queues,
+            objects: objects.clone(),
+            layout: layout.clone(),
+            progress: Arc::clone(&progress),
+            flight: Arc::clone(&flight),
+            resend_after: config.queues.resend_after,
+        });
+        if staged_seq > place.loaded_seq {
+            // Whether the run before announced them is not known. The receiving end is below.
+            let _ = again.send(place.loaded_seq + 1);
+        }
+        let listener = Arc::clone(&announcer);
+        background.spawn(async move { listener.listen(again).await });
+        background.spawn(async move { announcer.announce(announced, repeats).await });
+
+        let relations = Relations::new(config.source.tables.clone(), primary_keys(Arc::clone(&config)));
+        let collector = Collector::new(
+            relations,
+            Limits::new(&config.batch),
+            place.staged_lsn,
+            ReadBack::new(folder),
+            Arc::clone(&retention),
+            Arc::clone(&progress),
+            items_in,
+        );
+        let policy = config.slot.advance_on;
+        let persister = Persister::new(wal, held, policy, retention, Arc::clone(&progress), inputs_in);
+        let options = RenderOptions {
+            max_file_bytes: config.batch.max_file_bytes.bytes(),
+            gzip_level: config.batch.gzip_level,
+        };
+        let predecessor = place.last_segment.map(|(seq, sha256)| Predecessor { seq, sha256 });
+        let stager = Stager {
+            identity,
+            objects,
+            layout,
+            options,
+            progress: Arc::clone(&progress),
+            flight,
+            announce,
+            predecessor,
+            start_lsn: place.staged_lsn,
+        };
+        let receiver =
+            Receiver { config, server, progress: Arc::clone(&progress), arrivals: arrivals_in, stop: stopping };
+
+        let mut parts: JoinSet<(&'static str, Result<()>)> = JoinSet::new();
+        parts.spawn(async move { ("receiver", receiver.run().await) });
+        parts.spawn(async move { ("stager", stager.run(items).await) });
+        let persisting = on_thread("local-wal", move || persister.run(arrivals))?;
+        parts.spawn(async move { ("local WAL", persisting.await) });
+        let collecting = on_thread("collector", move || collector.run(&inputs))?;
+        parts.spawn(async move { ("collector", collecting.await) });
+        let outcome = supervise(parts, &stop).await;
+        background.shutdown().await;
+        progress.update(|state| {
+            state.streaming = false;
+            state.last_error = outcome.as_ref().err().map(ToString::to_string);
+        });
+        status.stopped(&progress.now());
+        outcome
+    }
+}
+
+/// Waits for a signal or for a part to fail; then lets the rest end in the order of the pipeline.
+async fn supervise(mut parts: JoinSet<(&'static str, Result<()>)>, stop: &watch::Sender<bool>) -> Result<()> {
+    let mut failure = None;
+    tokio::select! {
+        () = signal() => tracing::info!("ending: the batch is staged first"),
+        Some(ended) = parts.join_next() => failure = failed(ended),
+    }
+    stop.send_replace(true);
+    // The receiver ends, its channel closes, and so on down the pipeline.
+    let rest = async {
+        while let Some(ended) = parts.join_next().await {
+            let later = failed(ended);
+            failure = failure.take().or(later);
+        }
+    };
+    if tokio::time::timeout(STOP_PATIENCE, rest).await.is_err() {
+        tracing::warn!("the last batch could not be staged in time; the next start stages it from the local WAL");
+    }
+    failure.map_or(Ok(()), Err)
+}
+
+/// What a part ended with, if it was not well. Only the first failure is told at the end; all are logged.
+fn failed(ended: Result<(&'static str, Result<()>), tokio::task::JoinError>) -> Option<Error> {
+    match ended {
+        Ok((_, Ok(()))) => None,
+        Ok((part, Err(error))) => {
+            tracing::error!(part, %error, "ended");
+            Some(error)
+        }
+        Err(error) => Some(Error::fatal(Who::Machine, format!("a task broke off: {error}"), "report this as a bug")),
+    }
+}
+
+/// Runs a part that blocks on a thread with a name of its own.
+fn on_thread(
+    name: &'static str,
+    work: impl FnOnce() -> Result<()> + Send + 'static,
+) -> Result<impl Future<Output = Result<()>>> {
+    let (done, outcome) = oneshot::channel();
+    let spawned = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
+        // Nobody waits for it any more if the process is ending.
+        let _ = done.send(work());
+    });
+    spawned.map_err(|error| Error::fatal(Who::Machine, format!("no thread can be started: {error}"), "raise the limits"))?;
+    Ok(async move {
+        outcome.await.unwrap_or_else(|_| {
+            Err(Error::fatal(Who::Machine, format!("the thread {name} broke off"), "report this as a bug, with the log"))
+        })
+    })
+}
+
+async fn signal() {
+    use tokio::signal::unix::{SignalKind, signal};
+    match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
+        (Ok(mut terminate), Ok(mut interrupt)) => {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+        }
+        _ => std::future::pending().await,
+    }
+}
+
+/// Lets the slot of an idle database move on: writes to S3 how far, before PostgreSQL is told (invariants 5 and 6).
+async fn anchor(config: Arc<Config>, progress: Arc<Progress>, objects: Objects, key: String) {
+    loop {
+        tokio::time::sleep(config.slot.idle_interval).await;
+        let state = progress.now();
+        let position = match config.slot.advance_on {
+            AdvanceOn::Loaded => state.loaded.0,
+            AdvanceOn::Staged => state.staged.0,
+            AdvanceOn::Durable => state.durable.0,
+        };
+        if position <= state.anchored {
+            continue;
+        }
+        match objects.put(&key, PositionRecord::json(position)).await {
+            Ok(()) => progress.anchored(position),
+            Err(error) => tracing::warn!(%error, "the idle position can't be written; the slot waits"),
+        }
+    }
+}
+
+/// Asks the source over a connection of its own, as often as it takes: called from the collector's thread.
+fn primary_keys(config: Arc<Config>) -> PrimaryKeys {
+    let runtime = tokio::runtime::Handle::current();
+    Box::new(move |oid| {
+        runtime.block_on(async {
+            let mut backoff = crate::retry::Backoff::new();
+            loop {
+                let asked = async { Source::connect(&config.source).await?.primary_key(oid).await };
+                match asked.await {
+                    Err(error) if error.retry => {
+                        let pause = backoff.pause();
+                        tracing::warn!(%error, retry_in_ms = pause.as_millis(), "a table's key can't be asked for yet");
+                        tokio::time::sleep(pause).await;
+                    }
+                    answer => return answer,
+                }
+            }
+        })
+    })
+}

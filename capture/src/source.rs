@@ -1,0 +1,288 @@
+//! PostgreSQL over ordinary SQL: what the replication stream itself can't tell or do.
+
+use std::time::Duration;
+
+use re_dms_shared::Lsn;
+use tokio_postgres::config::SslMode;
+use tokio_postgres::error::SqlState;
+use tokio_postgres::{Client, NoTls};
+
+use crate::config::SourceConfig;
+use crate::error::{Error, Result, Who};
+
+/// The oldest PostgreSQL that sends logical messages and in-progress transactions.
+const OLDEST_VERSION: i32 = 140_000;
+
+/// A connection for SQL.
+pub struct Source {
+    client: Client,
+}
+
+/// A replication slot, as `pg_replication_slots` shows it.
+#[derive(Clone, Debug)]
+pub struct SlotState {
+    /// Its output plugin; none for a physical slot.
+    pub plugin: Option<String>,
+    /// The database that it belongs to.
+    pub database: Option<String>,
+    /// How far it was confirmed.
+    pub confirmed_flush: Option<Lsn>,
+    /// `reserved`, `extended`, `unreserved` or `lost`.
+    pub wal_status: Option<String>,
+}
+
+impl Source {
+    /// Connects.
+    ///
+    /// # Errors
+    /// If PostgreSQL can't be reached or does not let us in.
+    pub async fn connect(config: &SourceConfig) -> Result<Self> {
+        let mut options = parse_url(config)?;
+        options.application_name("re_dms").connect_timeout(Duration::from_secs(10));
+        let (client, connection) = options.connect(NoTls).await.map_err(|error| connect_failure(&error))?;
+        tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "a connection for SQL ended");
+            }
+        });
+        Ok(Self { client })
+    }
+
+    /// Can this server be a source at all?
+    ///
+    /// # Errors
+    /// If it is too old, or its `wal_level` too low.
+    pub async fn check_server(&self) -> Result<()> {
+        let row = self.query_one("SELECT current_setting('server_version_num')::int, current_setting('wal_level')").await?;
+        let version: i32 = row.get(0);
+        if version < OLDEST_VERSION {
+            let found = version / 10_000;
+            return Err(Error::fatal(
+                Who::Source,
+                format!("the server is PostgreSQL {found}, and re_dms needs 14 or newer"),
+                "upgrade the source",
+            ));
+        }
+        let wal_level: String = row.get(1);
+        if wal_level != "logical" {
+            return Err(Error::fatal(
+                Who::Source,
+                format!("wal_level is {wal_level}, and logical decoding needs logical"),
+                "set wal_level = logical in postgresql.conf and restart the server (on RDS: rds.logical_replication = 1)",
+            ));
+        }
+        Ok(())
+    }
+
+    /// The database that we are connected to.
+    ///
+    /// # Errors
+    /// If the server can't be asked.
+    pub async fn database(&self) -> Result<String> {
+        Ok(self.query_one("SELECT current_database()::text").await?.get(0))
+    }
+
+    /// A slot, if there is one of this name.
+    ///
+    /// # Errors
+    /// If the server can't be asked.
+    pub async fn slot(&self, name: &str) -> Result<Option<SlotState>> {
+        let sql = "SELECT plugin::text, database::text, confirmed_flush_lsn::text, wal_status::text \
+                   FROM pg_replication_slots WHERE slot_name = $1::text::name";
+        let row = self.client.query_opt(sql, &[&name]).await.map_err(|error| failure("reading the slots", &error))?;
+        Ok(row.map(|row| SlotState {
+            plugin: row.get(0),
+            database: row.get(1),
+            confirmed_flush: row.get::<_, Option<&str>>(2).and_then(|text| text.parse().ok()),
+            wal_status: row.get(3),
+        }))
+    }
+
+    /// Creates the slot; returns its consistent point.
+    ///
+    /// # Errors
+    /// If the server refuses.
+    pub async fn create_slot(&self, name: &str) -> Result<Lsn> {
+        let sql = "SELECT lsn::text FROM pg_create_logical_replication_slot($1::text::name, 'pgoutput')";
+        let row = self.client.query_one(sql, &[&name]).await.map_err(|error| {
+            let hint = match error.code() {
+                Some(code) if *code == SqlState::INSUFFICIENT_PRIVILEGE => "give the role REPLICATION",
+                Some(code) if *code == SqlState::CONFIGURATION_LIMIT_EXCEEDED => {
+                    "raise max_replication_slots, or drop a slot that nobody uses"
+                }
+                _ => "see the server's log",
+            };
+            Error::fatal(Who::Source, format!("the slot {name} can't be created: {}", server_text(&error)), hint)
+        })?;
+        let text: String = row.get(0);
+        text.parse().map_err(|error| Error::fatal(Who::Source, format!("the new slot's position: {error}"), "report this"))
+    }
+
+    /// Drops the slot.
+    ///
+    /// # Errors
+    /// If the server refuses.
+    pub async fn drop_slot(&self, name: &str) -> Result<()> {
+        let dropped = self.client.execute("SELECT pg_drop_replication_slot($1::text::name)", &[&name]).await;
+        dropped.map(drop).map_err(|error| failure("dropping the slot", &error))
+    }
+
+    /// Makes sure that the publication is there; true if it was made just now.
+    ///
+    /// A publication of all tables needs a superuser; anybody else gets one of the tables that are there and picked.
+    ///
+    /// # Errors
+    /// If the server refuses.
+    pub async fn ensure_publication(&self, config: &SourceConfig) -> Result<bool> {
+        let name = &config.publication;
+        let sql = "SELECT pubviaroot FROM pg_publication WHERE pubname = $1::text::name";
+        let found = self.client.query_opt(sql, &[name]).await.map_err(|error| failure("reading publications", &error))?;
+        if let Some(row) = found {
+            if !row.get::<_, bool>(0) {
+                tracing::warn!(
+                    publication = %name,
+                    "the publication lacks publish_via_partition_root: partitions arrive as tables of their own"
+                );
+            }
+            return Ok(false);
+        }
+        let superuser: bool = self.query_one("SELECT current_setting('is_superuser') = 'on'").await?.get(0);
+        let tables = if superuser && config.tables.picks_all() {
+            "ALL TABLES".to_owned()
+        } else {
+            let tables = self.tables(config).await?;
+            if tables.is_empty() {
+                return Err(Error::fatal(
+                    Who::Source,
+                    "source.include and source.exclude pick no table that is there",
+                    "correct the patterns, create the tables first, or connect as a superuser to publish all tables",
+                ));
+            }
+            format!("TABLE {}", tables.join(", "))
+        };
+        let sql = format!(
+            "CREATE PUBLICATION {} FOR {tables} WITH (publish_via_partition_root = true)",
+            quote_identifier(name)
+        );
+        match self.client.batch_execute(&sql).await {
+            Ok(()) => Ok(true),
+            Err(error) => Err(Error::fatal(
+                Who::Source,
+                format!("the publication {name} can't be created: {}", server_text(&error)),
+                "let a superuser create it, or give the role CREATE on the database and ownership of the tables",
+            )),
+        }
+    }
+
+    /// Drops the publication.
+    ///
+    /// # Errors
+    /// If the server refuses.
+    pub async fn drop_publication(&self, name: &str) -> Result<()> {
+        let sql = format!("DROP PUBLICATION IF EXISTS {}", quote_identifier(name));
+        self.client.batch_execute(&sql).await.map_err(|error| failure("dropping the publication", &error))
+    }
+
+    /// Tables that are picked and hold rows already: without an initial copy these rows do not arrive.
+    ///
+    /// # Errors
+    /// If the server can't be asked.
+    pub async fn tables_with_rows(&self, config: &SourceConfig) -> Result<Vec<String>> {
+        let mut found = Vec::new();
+        for table in self.tables(config).await? {
+            let row = self.client.query_one(&format!("SELECT EXISTS (SELECT FROM {table})"), &[]).await;
+            // a table that we may not read, or that just went, is not worth stopping for
+            if row.is_ok_and(|row| row.get(0)) {
+                found.push(table);
+            }
+        }
+        Ok(found)
+    }
+
+    /// The primary key's columns, by table OID; empty if it has none.
+    ///
+    /// # Errors
+    /// If the server can't be asked.
+    pub async fn primary_key(&self, table_oid: u32) -> Result<Vec<String>> {
+        let sql = "SELECT a.attname::text FROM pg_index i JOIN pg_attribute a \
+                   ON a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey) \
+                   WHERE i.indrelid = $1 AND i.indisprimary ORDER BY a.attnum";
+        let rows = self.client.query(sql, &[&table_oid]).await;
+        let rows = rows.map_err(|error| failure("reading a primary key", &error))?;
+        Ok(rows.iter().map(|row| row.get(0)).collect())
+    }
+
+    /// Quoted names of the user's tables (ordinary ones and roots of partitions) that the patterns pick.
+    async fn tables(&self, config: &SourceConfig) -> Result<Vec<String>> {
+        let sql = "SELECT n.nspname::text, c.relname::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+                   WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND c.relpersistence = 'p' \
+                   AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_' ORDER BY 1, 2";
+        let rows = self.client.query(sql, &[]).await.map_err(|error| failure("reading the tables", &error))?;
+        let names = rows.iter().map(|row| (row.get::<_, &str>(0), row.get::<_, &str>(1)));
+        let picked = names.filter(|(schema, table)| config.tables.picks(schema, table));
+        Ok(picked.map(|(schema, table)| format!("{}.{}", quote_identifier(schema), quote_identifier(table))).collect())
+    }
+
+    async fn query_one(&self, sql: &str) -> Result<tokio_postgres::Row> {
+        self.client.query_one(sql, &[]).await.map_err(|error| failure("asking the server", &error))
+    }
+}
+
+/// The URL's options, with the password that may come separately.
+///
+/// # Errors
+/// If the URL asks for TLS, which this version does not speak yet.
+pub fn parse_url(config: &SourceConfig) -> Result<tokio_postgres::Config> {
+    let mut options: tokio_postgres::Config = config.url.reveal().parse().map_err(|_| {
+        Error::fatal(Who::Source, "source.url is no connection URL", "expected postgres://user@host:5432/database")
+    })?;
+    if let Some(password) = &config.password {
+        options.password(password.reveal());
+    }
+    if options.get_ssl_mode() == SslMode::Require {
+        return Err(Error::fatal(
+            Who::Source,
+            "source.url asks for TLS (sslmode=require), which this version does not speak yet",
+            "connect through a tunnel or a private network with sslmode=disable",
+        ));
+    }
+    Ok(options)
+}
+
+/// PostgreSQL's quoting: unlike Redshift's it keeps the case.
+fn quote_identifier(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// The server's own words, which hold no row values for the statements that are sent here.
+fn server_text(error: &tokio_postgres::Error) -> String {
+    match error.as_db_error() {
+        Some(db) => format!("{} ({})", db.message(), db.code().code()),
+        None => error.to_string(),
+    }
+}
+
+fn failure(doing: &str, error: &tokio_postgres::Error) -> Error {
+    let what = format!("{doing} failed: {}", server_text(error));
+    match error.code() {
+        Some(code) if *code == SqlState::INSUFFICIENT_PRIVILEGE => {
+            Error::fatal(Who::Source, what, "give the role the right that the server names")
+        }
+        _ => Error::passing(Who::Source, what, "check that the server is up; it is tried again"),
+    }
+}
+
+fn connect_failure(error: &tokio_postgres::Error) -> Error {
+    let Some(code) = error.code() else {
+        // tokio-postgres's text for I/O errors names the cause only in its source
+        let cause = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
+        let what = format!("PostgreSQL can't be reached: {error}: {cause}");
+        return Error::passing(Who::Source, what, "check host and port in source.url, and that the server is up");
+    };
+    let what = format!("PostgreSQL refused the connection: {}", server_text(error));
+    match code.code() {
+        "28P01" | "28000" => Error::fatal(Who::Source, what, "check user and password in source.url, and pg_hba.conf"),
+        "3D000" => Error::fatal(Who::Source, what, "check the database's name in source.url"),
+        _ => Error::passing(Who::Source, what, "it is tried again"),
+    }
+}

@@ -1,0 +1,276 @@
+//! Making a batch durable on S3: its files, then its manifest, written once (invariant 4). From there on the segment
+//! exists, whatever happens to this process.
+
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use futures_util::{StreamExt, TryStreamExt};
+use jiff::Timestamp;
+use re_dms_shared::lsn::Staged;
+use re_dms_shared::manifest::{
+    self, Action, DataFile, Load, Manifest, Predecessor, Step, copy_manifest_json, sha256_hex,
+};
+use re_dms_shared::message::{self, SegmentStaged};
+use re_dms_shared::s3_layout::{SegmentLayout, StreamLayout};
+use re_dms_shared::{Lsn, sql};
+use tokio::sync::mpsc;
+
+use crate::aws::{Objects, PutOnce};
+use crate::batch::{LoadData, StepAction, StepData};
+use crate::error::{Error, Result, Who};
+use crate::flight::Flight;
+use crate::progress::Progress;
+use crate::retry;
+use crate::rows::{self, RenderOptions, RenderedLoad};
+
+/// Steps rendered and uploaded at the same time: one for each core that the rest leaves, and one waiting for S3.
+const STEPS_AT_ONCE: usize = 3;
+
+/// What the collector hands over, in order.
+#[derive(Debug)]
+pub enum StageItem {
+    /// The next steps of the open segment.
+    Steps(Vec<StepData>),
+    /// The open segment ends.
+    Cut(Cut),
+    /// The stream was idle: nothing of ours lies between the last segment and here.
+    Idle(Lsn),
+}
+
+/// What a segment covers.
+#[derive(Clone, Debug)]
+pub struct Cut {
+    /// The end of its last transaction.
+    pub end_lsn: Lsn,
+    /// When its first transaction was committed.
+    pub first_commit: Timestamp,
+    /// When its last transaction was committed.
+    pub last_commit: Timestamp,
+    /// Source transactions in it.
+    pub transactions: u64,
+}
+
+/// Writes one epoch's segments, one after the other.
+#[derive(Debug)]
+pub struct Stager {
+    /// Whose segments they are.
+    pub identity: StreamIdentity,
+    /// The bucket.
+    pub objects: Objects,
+    /// Where in it.
+    pub layout: StreamLayout,
+    /// How values become files.
+    pub options: RenderOptions,
+    /// Where to publish what was done.
+    pub progress: Arc<Progress>,
+    /// The account of segments under way.
+    pub flight: Arc<Mutex<Flight>>,
+    /// Where staged segments are announced.
+    pub announce: mpsc::UnboundedSender<SegmentStaged>,
+    /// The last segment on S3.
+    pub predecessor: Option<Predecessor>,
+    /// Where the next segment starts.
+    pub start_lsn: Lsn,
+}
+
+/// A stream, its epoch, and this process's run of it.
+#[derive(Clone, Debug)]
+pub struct StreamIdentity {
+    /// The stream's name.
+    pub stream: String,
+    /// The epoch's text form.
+    pub epoch: String,
+    /// Tells this process's files from those of another run.
+    pub attempt: String,
+    /// The queue that the loader answers to.
+    pub ack_queue_url: String,
+}
+
+impl Stager {
+    /// Works until the collector ends.
+    ///
+    /// # Errors
+    /// What does not pass by itself; the local WAL still has what is not staged.
+    pub async fn run(mut self, mut items: mpsc::Receiver<StageItem>) -> Result<()> {
+        let mut steps = Vec::new();
+        while let Some(item) = items.recv().await {
+            match item {
+                StageItem::Steps(data) => steps.extend(self.stage_steps(steps.len(), data).await?),
+                StageItem::Cut(cut) => self.finish_segment(std::mem::take(&mut steps), cut).await?,
+                StageItem::Idle(lsn) => self.idle(lsn),
+            }
+        }
+        Ok(())
+    }
+
+    fn next_seq(&self) -> u64 {
+        self.predecessor.as_ref().map_or(1, |predecessor| predecessor.seq + 1)
+    }
+
+    fn segment_layout(&self) -> SegmentLayout {
+        self.layout.segment(&self.identity.epoch, self.next_seq())
+    }
+
+    /// Renders and uploads steps, several at a time, in order of their numbers.
+    async fn stage_steps(&self, before: usize, data: Vec<StepData>) -> Result<Vec<Step>> {
+        let staged = data.into_iter().enumerate().map(|(position, data)| {
+            let number = u32::try_from(before + position + 1).unwrap_or(u32::MAX);
+            self.stage_step(number, data)
+        });
+        futures_util::stream::iter(staged).buffered(STEPS_AT_ONCE).try_collect().await
+    }
+
+    async fn stage_step(&self, number: u32, data: StepData) -> Result<Step> {
+        let StepData { shape, action } = data;
+        let table = shape.table().clone();
+        let action = match action {
+            StepAction::Truncate => Action::Truncate,
+            StepAction::Load(load) => {
+                let rendered = self.render(Arc::clone(&shape), load).await?;
+                Action::Load(self.upload(number, &shape.source_name(), rendered).await?)
+            }
+        };
+        Ok(Step { number, table, action })
+    }
+
+    /// On a thread of its own: this is where the CPU time goes.
+    async fn render(&self, shape: Arc<crate::batch::TableShape>, load: LoadData) -> Result<RenderedLoad> {
+        let options = self.options;
+        let rendered = tokio::task::spawn_blocking(move || rows::write_load(&shape, &load, &options)).await;
+        let rendered = rendered.map_err(|error| {
+            Error::fatal(Who::Machine, format!("rendering a step broke off: {error}"), "report this as a bug")
+        })?;
+        rendered.map_err(|error| {
+            Error::fatal(Who::Stream, error.to_string(), "exclude the table (source.exclude) until it is resolved")
+        })
+    }
+
+    async fn upload(&self, number: u32, table: &str, rendered: RenderedLoad) -> Result<Load> {
+        let segment = self.segment_layout();
+        let attempt = &self.identity.attempt;
+        let mut files = Vec::with_capacity(rendered.files.len());
+        for (position, file) in rendered.files.into_iter().enumerate() {
+            let file_number = u32::try_from(position + 1).unwrap_or(u32::MAX);
+            let key = segment.data(number, table, file_number, attempt);
+            let body = Bytes::from(file.gz);
+            let bytes = body.len() as u64;
+            self.put(&key, &body).await?;
+            files.push(DataFile { key, rows: file.rows, bytes, sha256: file.sha256 });
+        }
+        let copy_manifest = segment.copy_manifest(number, table, attempt);
+        self.put(&copy_manifest, &Bytes::from(copy_manifest_json(self.objects.bucket(), &files))).await?;
+        self.progress.update(|state| {
+            state.rows_written += rendered.rows.total();
+            state.bytes_written += files.iter().map(|file| file.bytes).sum::<u64>();
+        });
+        for altered in &rendered.altered {
+            tracing::warn!(
+                table,
+                column = %altered.column,
+                policy = %altered.policy,
+                values = altered.values,
+                "values that Redshift can't hold met a policy"
+            );
+        }
+        Ok(Load {
+            copy_manifest,
+            files,
+            rows: rendered.rows,
+            present_sets: rendered.present_sets,
+            altered: rendered.altered,
+        })
+    }
+
+    async fn put(&self, key: &str, body: &Bytes) -> Result<()> {
+        retry::until_done(&self.progress, || self.objects.put(key, body.clone())).await
+    }
+
+    async fn finish_segment(&mut self, steps: Vec<Step>, cut: Cut) -> Result<()> {
+        let seq = self.next_seq();
+        let manifest = Manifest {
+            format: manifest::FORMAT,
+            stream: self.identity.stream.clone(),
+            epoch: self.identity.epoch.clone(),
+            seq,
+            predecessor: self.predecessor.clone(),
+            start_lsn: self.start_lsn,
+            end_lsn: cut.end_lsn,
+            first_commit_time: cut.first_commit,
+            last_commit_time: cut.last_commit,
+            transactions: cut.transactions,
+            captured_by: concat!("re_dms ", env!("CARGO_PKG_VERSION")).to_owned(),
+            steps,
+        };
+        let json = manifest.to_json().map_err(|error| {
+            Error::fatal(Who::Stream, format!("segment {seq}: the manifest: {error}"), "report this as a bug")
+        })?;
+        let json = Bytes::from(json);
+        let sha256 = sha256_hex(&json);
+        let key = self.segment_layout().manifest();
+        self.put_manifest(&key, &json).await?;
+
+        self.predecessor = Some(Predecessor { seq, sha256: sha256.clone() });
+        self.start_lsn = cut.end_lsn;
+        self.account(|flight| flight.staged(seq, cut.end_lsn, cut.first_commit));
+        self.progress.anchored(cut.end_lsn);
+        self.progress.staged(Staged(cut.end_lsn));
+        tracing::info!(
+            segment = seq,
+            lsn = %cut.end_lsn,
+            steps = manifest.steps.len(),
+            transactions = cut.transactions,
+            "staged"
+        );
+        let announcement = SegmentStaged {
+            format: message::FORMAT,
+            stream: self.identity.stream.clone(),
+            epoch: self.identity.epoch.clone(),
+            seq,
+            bucket: self.objects.bucket().to_owned(),
+            manifest_key: key,
+            manifest_sha256: sha256,
+            ack_queue_url: self.identity.ack_queue_url.clone(),
+        };
+        // The announcer only ends with the process; the next start announces what it finds unloaded.
+        let _ = self.announce.send(announcement);
+        Ok(())
+    }
+
+    /// Whoever finds another manifest there has lost a race and stops. A lost answer to our own put is no race.
+    async fn put_manifest(&self, key: &str, json: &Bytes) -> Result<()> {
+        let put = retry::until_done(&self.progress, || self.objects.put_once(key, json.clone())).await?;
+        if put == PutOnce::Written {
+            return Ok(());
+        }
+        let there = retry::until_done(&self.progress, || self.objects.get(key)).await?;
+        if there.as_ref() == Some(json) {
+            return Ok(());
+        }
+        Err(Error::fatal(
+            Who::Stream,
+            format!("{} was written by somebody else: another capture runs this stream", sql::literal(key)),
+            "let only one capture run a stream; stop the other one, then start this one again",
+        ))
+    }
+
+    fn idle(&self, lsn: Lsn) {
+        self.account(|flight| flight.idle_until(lsn));
+        self.progress.staged(Staged(lsn));
+    }
+
+    fn account(&self, change: impl FnOnce(&mut Flight)) {
+        publish(&self.flight, &self.progress, change);
+    }
+}
+
+/// Changes the account of segments under way and publishes what follows from it.
+pub(crate) fn publish(flight: &Mutex<Flight>, progress: &Progress, change: impl FnOnce(&mut Flight)) {
+    let mut flight = flight.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    change(&mut flight);
+    progress.loaded(re_dms_shared::lsn::Loaded(flight.loaded_lsn()));
+    progress.update(|state| {
+        state.segments_staged = flight.staged_seq();
+        state.segments_loaded = flight.loaded_seq();
+        state.oldest_staged = flight.oldest_commit();
+    });
+}

@@ -1,0 +1,208 @@
+//! One segment against every state of the ledger.
+
+use re_dms_shared::manifest::{Action, Column, DataFile, Load, Predecessor, RowCounts, Step, Table};
+
+use super::*;
+use crate::fake::{FakeApi, FakeObjects, Fault};
+
+const KEY: &str = "re_dms/main/E/segments/000000000002/manifest.json";
+
+fn manifest(seq: u64) -> Manifest {
+    let column = Column {
+        name: "id".into(),
+        attribute_number: None,
+        type_oid: 20,
+        type_modifier: -1,
+        target_name: "id".into(),
+        redshift_type: "BIGINT".parse().unwrap(),
+        key: true,
+    };
+    let table = Table {
+        schema: "public".into(),
+        name: "t".into(),
+        oid: 1,
+        target_schema: "public".into(),
+        target_name: "t".into(),
+        columns: vec![column],
+    };
+    let file = DataFile { key: "f".into(), rows: 3, bytes: 1, sha256: String::new() };
+    let load = Load {
+        copy_manifest: "c".into(),
+        files: vec![file],
+        rows: RowCounts { inserts: 3, ..RowCounts::default() },
+        present_sets: Vec::new(),
+        altered: Vec::new(),
+    };
+    Manifest {
+        format: 1,
+        stream: "main".into(),
+        epoch: "E".into(),
+        seq,
+        predecessor: (seq > 1).then(|| Predecessor { seq: seq - 1, sha256: format!("sha{}", seq - 1) }),
+        start_lsn: Lsn(1),
+        end_lsn: Lsn(0x22),
+        first_commit_time: Timestamp::UNIX_EPOCH,
+        last_commit_time: Timestamp::UNIX_EPOCH,
+        transactions: 1,
+        captured_by: "test".into(),
+        steps: vec![Step { number: 1, table, action: Action::Load(load) }],
+    }
+}
+
+fn message(manifest: &Manifest) -> (SegmentStaged, Vec<u8>) {
+    let json = manifest.to_json().unwrap();
+    let message = SegmentStaged {
+        format: 1,
+        stream: manifest.stream.clone(),
+        epoch: manifest.epoch.clone(),
+        seq: manifest.seq,
+        bucket: "b".into(),
+        manifest_key: KEY.into(),
+        manifest_sha256: sha256_hex(&json),
+        ack_queue_url: "acks".into(),
+    };
+    (message, json)
+}
+
+fn loader(api: FakeApi, json: Vec<u8>) -> Loader<FakeApi, FakeObjects> {
+    let objects = FakeObjects::default();
+    objects.0.lock().unwrap().insert(KEY.into(), json);
+    Loader::new(api, objects, CopySettings::default())
+}
+
+async fn load(
+    api: FakeApi,
+    manifest: &Manifest,
+) -> (Result<Outcome, LoadError>, Loader<FakeApi, FakeObjects>) {
+    let (message, json) = message(manifest);
+    let loader = loader(api, json);
+    let result = loader.load(&message, Deadline::after(Duration::from_secs(60))).await;
+    (result.map(|loaded| loaded.outcome), loader)
+}
+
+fn has_receipt(loader: &Loader<FakeApi, FakeObjects>) -> bool {
+    loader.objects.0.lock().unwrap().contains_key("re_dms/main/E/segments/000000000002/loaded.json")
+}
+
+#[tokio::test]
+async fn the_first_segment_makes_the_ledger() {
+    let (outcome, loader) = load(FakeApi::default(), &manifest(1)).await;
+    assert_eq!(outcome.unwrap(), Outcome::Loaded);
+    assert_eq!(loader.api.ledger(), [1]);
+    let objects = loader.objects.0.lock().unwrap();
+    let receipt = objects.get("re_dms/main/E/segments/000000000002/loaded.json").unwrap();
+    let receipt: Receipt = serde_json::from_slice(receipt).unwrap();
+    assert_eq!((receipt.seq, receipt.end_lsn, receipt.rows), (1, Lsn(0x22), 3));
+    assert!(receipt.duration_ms.is_some());
+}
+
+#[tokio::test]
+async fn what_is_in_is_acknowledged_again() {
+    let manifest = manifest(2);
+    let sha256 = message(&manifest).0.manifest_sha256;
+    let (outcome, loader) = load(FakeApi::with_ledger(&[(1, "sha1"), (2, &sha256)], []), &manifest).await;
+    assert_eq!(outcome.unwrap(), Outcome::AlreadyLoaded);
+    assert_eq!(loader.api.transactions(), 0);
+    assert!(has_receipt(&loader));
+    let (outcome, _) = load(FakeApi::with_ledger(&[(7, "sha7")], []), &manifest).await;
+    assert_eq!(outcome.unwrap(), Outcome::AlreadyLoaded);
+}
+
+#[tokio::test]
+async fn gaps_are_refused() {
+    for (api, missing) in [(FakeApi::with_ledger(&[(1, "sha1")], []), 2), (FakeApi::default(), 1)] {
+        let (outcome, loader) = load(api, &manifest(3)).await;
+        assert_eq!(outcome.unwrap(), Outcome::Gap { missing });
+        assert_eq!(loader.api.transactions(), 0);
+        assert!(!has_receipt(&loader));
+    }
+}
+
+#[tokio::test]
+async fn a_segment_of_another_history_is_refused() {
+    for ledger in [[(1, "another")], [(2, "another")]] {
+        let (outcome, loader) = load(FakeApi::with_ledger(&ledger, []), &manifest(2)).await;
+        assert!(matches!(outcome, Err(LoadError::Chain { seq: 2, .. })), "{outcome:?}");
+        assert_eq!(loader.api.transactions(), 0);
+    }
+}
+
+#[tokio::test]
+async fn the_manifest_must_be_the_messages() {
+    let deadline = Deadline::after(Duration::from_secs(60));
+    let (mut wrong_sum, json) = message(&manifest(1));
+    wrong_sum.manifest_sha256 = "0".repeat(64);
+    let error = loader(FakeApi::default(), json.clone()).load(&wrong_sum, deadline).await.unwrap_err();
+    assert!(error.to_string().ends_with("its checksum is not the message's"), "{error}");
+    let (mut other, _) = message(&manifest(1));
+    other.seq = 2;
+    let error = loader(FakeApi::default(), json).load(&other, deadline).await.unwrap_err();
+    assert!(error.to_string().contains("it is segment 1 of main, epoch E"), "{error}");
+    let newer = br#"{"format": 9}"#.to_vec();
+    other.manifest_sha256 = sha256_hex(&newer);
+    let error = loader(FakeApi::default(), newer).load(&other, deadline).await.unwrap_err();
+    assert!(matches!(error, LoadError::Newer { found: 9, .. }), "{error}");
+    other.stream = "main\"; DROP".into();
+    let error = loader(FakeApi::default(), Vec::new()).load(&other, deadline).await.unwrap_err();
+    assert!(matches!(error, LoadError::Message { .. }), "{error}");
+    let mut orphan = manifest(2);
+    orphan.predecessor = None;
+    let (outcome, _) = load(FakeApi::default(), &orphan).await;
+    assert!(outcome.unwrap_err().to_string().contains("wrong predecessor"));
+}
+
+#[tokio::test]
+async fn a_faster_loader_leaves_nothing_to_do() {
+    let manifest = manifest(2);
+    let sha256 = message(&manifest).0.manifest_sha256;
+    let api = FakeApi::with_ledger(&[(1, "sha1")], [Fault::Overtaken(2, sha256)]);
+    let (outcome, loader) = load(api, &manifest).await;
+    assert_eq!(outcome.unwrap(), Outcome::AlreadyLoaded);
+    assert_eq!(loader.api.ledger(), [1, 2]);
+}
+
+#[tokio::test]
+async fn the_ledger_decides_when_redshift_lost_its_tongue() {
+    let api = FakeApi::with_ledger(&[(1, "sha1")], [Fault::FailAfterCommit("ERROR: permission denied")]);
+    let (outcome, loader) = load(api, &manifest(2)).await;
+    assert_eq!(outcome.unwrap(), Outcome::Loaded);
+    assert_eq!((loader.api.ledger(), loader.api.transactions()), (vec![1, 2], 1));
+}
+
+#[tokio::test]
+async fn a_locked_ledger_is_no_reason_to_stand_still() {
+    let api = FakeApi::with_ledger(&[(1, "sha1")], []);
+    api.0.lock().unwrap().ledger_locked = true;
+    let (outcome, loader) = load(api, &manifest(2)).await;
+    assert_eq!(outcome.unwrap(), Outcome::Loaded);
+    assert_eq!(loader.api.ledger(), [1, 2]);
+}
+
+#[tokio::test]
+async fn refused_rows_are_placed_and_not_shown() {
+    let failed = "ERROR: Load into table 're_dms_stage_0001' failed. Value 'hunter2'";
+    let api = FakeApi::with_ledger(&[(1, "sha1")], [Fault::Fail("COPY", failed)]);
+    let text = |text: &str| Cell::Text(text.into());
+    api.0.lock().unwrap().load_errors =
+        vec![vec![text("s3://b/f"), Cell::Number(2), text("id"), text("int8"), Cell::Number(1207)]];
+    let (outcome, loader) = load(api, &manifest(2)).await;
+    let error = outcome.unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "copying from S3 for public.t: a digit was expected (error 1207) in s3://b/f, line 2, column id (int8)"
+    );
+    assert!(!has_receipt(&loader));
+    let api = FakeApi::with_ledger(&[(1, "sha1")], [Fault::Fail("COPY", failed)]);
+    let error = load(api, &manifest(2)).await.0.unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "copying from S3 failed for public.t: ERROR: Load into table 're_dms_stage_0001' failed. Value '…'"
+    );
+}
+
+#[tokio::test]
+async fn lost_rows_are_counted() {
+    let api = FakeApi::with_ledger(&[(1, "sha1")], [Fault::Fail("\"n\" = 3", "ERROR: division by zero")]);
+    let error = load(api, &manifest(2)).await.0.unwrap_err();
+    assert_eq!(error.to_string(), "public.t: the files of step 1 hold 3 rows, and Redshift took 5");
+}

@@ -1,0 +1,233 @@
+//! The loader's settings, all from its environment. Every mistake is reported at once, each with its variable and a hint.
+
+use std::fmt;
+
+/// The database that segments go into.
+pub const DATABASE: &str = "RE_DMS_DATABASE";
+/// The serverless workgroup, by name or ARN. Exactly one of this and [`CLUSTER`].
+pub const WORKGROUP: &str = "RE_DMS_WORKGROUP";
+/// The provisioned cluster's identifier.
+pub const CLUSTER: &str = "RE_DMS_CLUSTER";
+/// A Secrets Manager secret with the database user. Without it and [`DB_USER`] the function's IAM identity is the user.
+pub const SECRET_ARN: &str = "RE_DMS_SECRET_ARN";
+/// The database user, for a provisioned cluster.
+pub const DB_USER: &str = "RE_DMS_DB_USER";
+/// The role that COPY reads S3 with: an ARN (several, chained, with commas), or `default`.
+pub const COPY_ROLE: &str = "RE_DMS_COPY_ROLE";
+/// The bucket's Region, if Redshift is in another one.
+pub const COPY_REGION: &str = "RE_DMS_COPY_REGION";
+/// A filter for the log, such as `info` or `re_dms_loader=debug,info`.
+pub const LOG: &str = "RE_DMS_LOG";
+/// `true` puts the bucket into S3's path instead of the host name: for stand-ins.
+pub const S3_PATH_STYLE: &str = "RE_DMS_S3_PATH_STYLE";
+
+/// All settings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Which Redshift, as whom.
+    pub warehouse: Warehouse,
+    /// How COPY gets at the files.
+    pub copy: CopySettings,
+    /// The log's filter.
+    pub log: String,
+    /// Path-style S3 addresses.
+    pub s3_path_style: bool,
+}
+
+/// Which Redshift, as whom.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Warehouse {
+    /// The database.
+    pub database: String,
+    /// Where it is.
+    pub location: Location,
+    /// Who connects.
+    pub identity: Identity,
+}
+
+/// Serverless or provisioned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Location {
+    /// A serverless workgroup.
+    Workgroup(String),
+    /// A provisioned cluster.
+    Cluster(String),
+}
+
+/// Who connects to the database.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Identity {
+    /// The function's own IAM role.
+    Iam,
+    /// A database user by name, with temporary credentials.
+    DbUser(String),
+    /// Whoever the secret says.
+    Secret(String),
+}
+
+/// How COPY gets at the files.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct CopySettings {
+    /// Role ARNs; none for the cluster's default role.
+    pub role: Option<String>,
+    /// The bucket's Region, if it is not Redshift's own.
+    pub region: Option<String>,
+}
+
+/// Everything that is wrong with the environment.
+#[derive(Debug, PartialEq, Eq)]
+pub struct ConfigError {
+    mistakes: Vec<Mistake>,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+struct Mistake {
+    variable: &'static str,
+    problem: &'static str,
+    hint: &'static str,
+}
+
+impl std::error::Error for ConfigError {}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let lines = self.mistakes.iter().map(|Mistake { variable, problem, hint }| {
+            // The value itself stays out: a secret may have been put into the wrong variable.
+            format!("{variable} {problem} (hint: {hint})")
+        });
+        f.write_str(&lines.collect::<Vec<_>>().join("; "))
+    }
+}
+
+impl Config {
+    /// Reads the environment through `lookup`; an empty variable counts as absent, since templates can't leave one out.
+    ///
+    /// # Errors
+    /// All mistakes together.
+    pub fn from_env(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
+        let get = |variable| lookup(variable).filter(|value| !value.is_empty());
+        let mut mistakes = Vec::new();
+        let mut wrong = |variable, problem, hint| mistakes.push(Mistake { variable, problem, hint });
+
+        let database = get(DATABASE).unwrap_or_else(|| {
+            wrong(DATABASE, "is missing", "name the Redshift database that the segments go into");
+            String::new()
+        });
+        let location = match (get(WORKGROUP), get(CLUSTER)) {
+            (Some(workgroup), None) => Location::Workgroup(workgroup),
+            (None, Some(cluster)) => Location::Cluster(cluster),
+            (None, None) => {
+                let hint = "set it for Redshift Serverless, or RE_DMS_CLUSTER for a provisioned cluster";
+                wrong(WORKGROUP, "is missing", hint);
+                Location::Workgroup(String::new())
+            }
+            (Some(workgroup), Some(_)) => {
+                wrong(WORKGROUP, "is set together with RE_DMS_CLUSTER", "keep the one that you load into");
+                Location::Workgroup(workgroup)
+            }
+        };
+        let identity = match (get(SECRET_ARN), get(DB_USER)) {
+            (None, None) => Identity::Iam,
+            (Some(secret), None) => Identity::Secret(secret),
+            (None, Some(user)) => {
+                if matches!(location, Location::Workgroup(_)) {
+                    let hint = "a workgroup takes the IAM role's user or RE_DMS_SECRET_ARN: remove it";
+                    wrong(DB_USER, "is set for a workgroup", hint);
+                }
+                Identity::DbUser(user)
+            }
+            (Some(secret), Some(_)) => {
+                wrong(
+                    DB_USER,
+                    "is set together with RE_DMS_SECRET_ARN",
+                    "the secret names the user: keep one",
+                );
+                Identity::Secret(secret)
+            }
+        };
+        let role = get(COPY_ROLE).filter(|role| role != "default");
+        if role.as_deref().is_some_and(|role| !is_role(role)) {
+            wrong(COPY_ROLE, "is not a role", "give arn:aws:iam::ACCOUNT:role/NAME, or `default`");
+        }
+        let region = get(COPY_REGION);
+        if region.as_deref().is_some_and(|region| !is_region(region)) {
+            wrong(COPY_REGION, "is not a Region", "give the bucket's Region, such as eu-central-1");
+        }
+        let s3_path_style = match get(S3_PATH_STYLE).as_deref() {
+            None | Some("false" | "0") => false,
+            Some("true" | "1") => true,
+            Some(_) => {
+                wrong(S3_PATH_STYLE, "is neither true nor false", "remove it outside of a sandbox");
+                false
+            }
+        };
+        let log = get(LOG).unwrap_or_else(|| "info".to_owned());
+        if log.parse::<tracing_subscriber::filter::Targets>().is_err() {
+            wrong(LOG, "is not a log filter", "try info, debug, or re_dms_loader=debug,info");
+        }
+
+        if !mistakes.is_empty() {
+            return Err(ConfigError { mistakes });
+        }
+        let warehouse = Warehouse { database, location, identity };
+        Ok(Self { warehouse, copy: CopySettings { role, region }, log, s3_path_style })
+    }
+}
+
+/// Role ARNs go into SQL between quotes: anything that could end them is no role.
+fn is_role(text: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_+=,.@-:/".contains(c);
+    text.chars().all(plain)
+        && text
+            .split(',')
+            .all(|arn| arn.starts_with("arn:") && arn.contains(":iam::") && arn.contains(":role/"))
+}
+
+fn is_region(text: &str) -> bool {
+    text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(variables: &[(&str, &str)]) -> Result<Config, ConfigError> {
+        Config::from_env(|name| {
+            variables.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned())
+        })
+    }
+
+    #[test]
+    fn little_is_needed() {
+        let config =
+            config(&[(DATABASE, "dev"), (WORKGROUP, "wg"), (SECRET_ARN, ""), (COPY_ROLE, "default")])
+                .unwrap();
+        assert_eq!(config.warehouse.location, Location::Workgroup("wg".into()));
+        assert_eq!(config.warehouse.identity, Identity::Iam);
+        assert_eq!(config.copy, CopySettings::default());
+        assert_eq!(config.log, "info");
+    }
+
+    #[test]
+    fn a_cluster_takes_a_user() {
+        let config = config(&[(DATABASE, "dev"), (CLUSTER, "c"), (DB_USER, "loader")]).unwrap();
+        assert_eq!(config.warehouse.identity, Identity::DbUser("loader".into()));
+    }
+
+    #[test]
+    fn all_mistakes_are_told_at_once_and_no_values() {
+        let error = config(&[
+            (WORKGROUP, "wg"),
+            (CLUSTER, "c"),
+            (DB_USER, "hunter2"),
+            (COPY_ROLE, "arn:aws:iam::1:role/x' CREDENTIALS '"),
+            (COPY_REGION, "eu'"),
+            (S3_PATH_STYLE, "perhaps"),
+            (LOG, "loud=very"),
+        ])
+        .unwrap_err()
+        .to_string();
+        insta::assert_snapshot!(error.replace("; ", "\n"));
+        assert!(!error.contains("hunter2"));
+    }
+}

@@ -1,0 +1,161 @@
+//! Order, partial failures and acknowledgements, with a loader that does as it is told.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+
+use super::*;
+use crate::error::LoadError;
+
+/// Fails for the listed segments; remembers what it was asked to load.
+#[derive(Default)]
+struct Script {
+    failures: BTreeMap<u64, fn() -> LoadError>,
+    gap_at: Option<u64>,
+    asked: Mutex<Vec<u64>>,
+}
+
+impl SegmentLoader for Script {
+    async fn load(&self, message: &SegmentStaged, _: Deadline) -> Result<Loaded, LoadError> {
+        self.asked.lock().unwrap().push(message.seq);
+        if let Some(failure) = self.failures.get(&message.seq) {
+            return Err(failure());
+        }
+        let gap = self.gap_at == Some(message.seq);
+        let outcome = if gap { Outcome::Gap { missing: 2 } } else { Outcome::Loaded };
+        Ok(Loaded { outcome, end_lsn: Lsn(message.seq), rows: 7, duration: Duration::from_millis(9) })
+    }
+}
+
+/// Remembers what was sent and given back.
+#[derive(Default)]
+struct Sent {
+    acks: Mutex<Vec<SegmentAck>>,
+    back: Mutex<Vec<(Vec<String>, Duration)>>,
+    broken: bool,
+}
+
+impl Queues for Sent {
+    async fn send(&self, queue_url: &str, body: String) -> Result<(), LoadError> {
+        assert_eq!(queue_url, "acks");
+        self.acks.lock().unwrap().push(serde_json::from_str(&body).unwrap());
+        let reason = "away".to_owned();
+        if self.broken { Err(LoadError::Queue { action: "sending", reason }) } else { Ok(()) }
+    }
+
+    async fn redeliver_after(
+        &self,
+        arn: &str,
+        handles: Vec<String>,
+        delay: Duration,
+    ) -> Result<(), LoadError> {
+        assert_eq!(arn, "arn");
+        self.back.lock().unwrap().push((handles, delay));
+        Ok(())
+    }
+}
+
+fn body(seq: u64) -> String {
+    serde_json::json!({
+        "format": 1, "stream": "main", "epoch": "E", "seq": seq, "bucket": "b", "manifest_key": "k",
+        "manifest_sha256": "s", "ack_queue_url": "acks",
+    })
+    .to_string()
+}
+
+fn event(bodies: &[String]) -> SqsEvent {
+    let record = |(position, body): (usize, &String)| {
+        let mut record = SqsMessage::default();
+        record.message_id = Some(format!("id{position}"));
+        record.receipt_handle = Some(format!("receipt{position}"));
+        record.event_source_arn = Some("arn".into());
+        record.attributes.insert("ApproximateReceiveCount".into(), "3".into());
+        record.body = Some(body.clone());
+        record
+    };
+    let mut event = SqsEvent::default();
+    event.records = bodies.iter().enumerate().map(record).collect();
+    event
+}
+
+async fn handle(loader: Script, queues: Sent, bodies: &[String]) -> (Vec<String>, Handler<Script, Sent>) {
+    let handler = Handler::new(loader, queues);
+    let response = handler.handle(event(bodies), Deadline::after(Duration::from_secs(60))).await;
+    let failed = response.batch_item_failures.into_iter().map(|failure| failure.item_identifier);
+    (failed.collect(), handler)
+}
+
+fn refused() -> LoadError {
+    LoadError::Message { reason: "test".into() }
+}
+
+#[tokio::test]
+async fn segments_are_loaded_in_order_and_acknowledged() {
+    let (failed, handler) = handle(Script::default(), Sent::default(), &[body(1), body(2)]).await;
+    assert!(failed.is_empty());
+    let acks = handler.queues.acks.lock().unwrap();
+    assert_eq!(acks.iter().map(|ack| ack.seq).collect::<Vec<_>>(), [1, 2]);
+    assert_eq!(acks[1].outcome, Outcome::Loaded);
+    assert_eq!((acks[1].end_lsn, acks[1].rows, acks[1].duration_ms), (Lsn(2), 7, 9));
+    assert!(handler.queues.back.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn the_first_failure_returns_itself_and_all_after_it() {
+    let script =
+        Script { failures: BTreeMap::from([(2, refused as fn() -> LoadError)]), ..Script::default() };
+    let (failed, handler) = handle(script, Sent::default(), &[body(1), body(2), body(3), body(4)]).await;
+    assert_eq!(failed, ["id1", "id2", "id3"]);
+    assert_eq!(*handler.loader.asked.lock().unwrap(), [1, 2], "nothing is loaded after a failure");
+    let acks = handler.queues.acks.lock().unwrap();
+    assert_eq!(acks.len(), 2);
+    let Outcome::Failed { error, hint } = &acks[1].outcome else { panic!("{acks:?}") };
+    assert!(error.contains("test") && !hint.is_empty());
+    let back = handler.queues.back.lock().unwrap();
+    let handles = ["receipt1", "receipt2", "receipt3"].map(String::from).to_vec();
+    assert_eq!(*back, [(handles, Duration::from_secs(20))], "5 s, doubled with each of two redeliveries");
+}
+
+#[tokio::test]
+async fn a_gap_is_told_and_lets_the_message_go() {
+    let script = Script { gap_at: Some(5), ..Script::default() };
+    let (failed, handler) = handle(script, Sent::default(), &[body(5), body(6)]).await;
+    assert!(failed.is_empty());
+    assert_eq!(handler.queues.acks.lock().unwrap()[0].outcome, Outcome::Gap { missing: 2 });
+}
+
+#[tokio::test]
+async fn handing_over_is_no_failure_and_comes_back_at_once() {
+    let over: fn() -> LoadError = || LoadError::HandOver { what: "x".into() };
+    let script = Script { failures: BTreeMap::from([(1, over)]), ..Script::default() };
+    let (failed, handler) = handle(script, Sent::default(), &[body(1)]).await;
+    assert_eq!(failed, ["id0"]);
+    assert!(handler.queues.acks.lock().unwrap().is_empty());
+    assert_eq!(handler.queues.back.lock().unwrap()[0].1, Duration::ZERO);
+}
+
+#[tokio::test]
+async fn an_ack_that_cannot_be_sent_fails_nothing() {
+    let queues = Sent { broken: true, ..Sent::default() };
+    let (failed, handler) = handle(Script::default(), queues, &[body(1), body(2)]).await;
+    assert!(failed.is_empty());
+    assert_eq!(*handler.loader.asked.lock().unwrap(), [1, 2]);
+}
+
+#[tokio::test]
+async fn what_is_no_message_fails_unread() {
+    let (failed, handler) = handle(Script::default(), Sent::default(), &["hello".into(), body(1)]).await;
+    assert_eq!(failed, ["id0", "id1"]);
+    assert!(handler.queues.acks.lock().unwrap().is_empty(), "there is nobody to tell");
+}
+
+#[tokio::test]
+async fn a_newer_message_is_refused_and_its_sender_told() {
+    let newer = body(1).replace(r#""format":1"#, r#""format":2"#);
+    let (failed, handler) = handle(Script::default(), Sent::default(), &[newer]).await;
+    assert_eq!(failed, ["id0"]);
+    assert!(handler.loader.asked.lock().unwrap().is_empty());
+    let acks = handler.queues.acks.lock().unwrap();
+    let Outcome::Failed { error, hint } = &acks[0].outcome else { panic!("{acks:?}") };
+    assert_eq!(error, "the message has format 2, and this loader reads up to 1");
+    assert_eq!(hint, "update the loader before the capture");
+}

@@ -1,0 +1,152 @@
+//! Redshift's tables as they are: what the plan compares the manifest's tables with.
+
+use std::collections::BTreeMap;
+
+use re_dms_shared::manifest::Table;
+use re_dms_shared::types::RedshiftType;
+
+/// Tables by schema and name, both in lower case.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Catalog {
+    tables: BTreeMap<(String, String), BTreeMap<String, CatalogColumn>>,
+}
+
+/// The type of a column in Redshift.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CatalogColumn {
+    /// One that re_dms would make.
+    Known(RedshiftType),
+    /// Any other, by Redshift's name of it.
+    Foreign(String),
+}
+
+impl Catalog {
+    /// Takes one row of [`super::queries::columns`]; numbers are none where the type has none.
+    pub fn add_row(
+        &mut self,
+        schema: &str,
+        table: &str,
+        column: &str,
+        data_type: &str,
+        [length, precision, scale]: [Option<i64>; 3],
+    ) {
+        let key = (schema.to_ascii_lowercase(), table.to_ascii_lowercase());
+        let ty = CatalogColumn::from_catalog(data_type, length, precision, scale);
+        self.tables.entry(key).or_default().insert(column.to_ascii_lowercase(), ty);
+    }
+
+    /// The columns of a step's target, if it exists.
+    pub(super) fn target(&self, table: &Table) -> Option<&BTreeMap<String, CatalogColumn>> {
+        self.tables.get(&key(table))
+    }
+
+    /// Whether anything in the schema is known to exist.
+    pub(super) fn has_schema(&self, table: &Table) -> bool {
+        let (schema, _) = key(table);
+        schema == "public" || self.tables.keys().any(|(known, _)| *known == schema)
+    }
+
+    /// From here on the target has at least the manifest's columns.
+    pub(super) fn learn(&mut self, table: &Table) {
+        let columns = self.tables.entry(key(table)).or_default();
+        for column in &table.columns {
+            let name = column.target_name.to_ascii_lowercase();
+            columns.entry(name).or_insert(CatalogColumn::Known(column.redshift_type));
+        }
+    }
+}
+
+fn key(table: &Table) -> (String, String) {
+    (table.target_schema.to_ascii_lowercase(), table.target_name.to_ascii_lowercase())
+}
+
+impl CatalogColumn {
+    fn from_catalog(
+        data_type: &str,
+        length: Option<i64>,
+        precision: Option<i64>,
+        scale: Option<i64>,
+    ) -> Self {
+        use RedshiftType as R;
+        let known = match data_type.to_ascii_lowercase().as_str() {
+            "boolean" => R::Boolean,
+            "smallint" => R::SmallInt,
+            "integer" => R::Integer,
+            "bigint" => R::BigInt,
+            "real" => R::Real,
+            "double precision" => R::DoublePrecision,
+            "numeric" | "decimal" => {
+                R::Decimal { precision: number(precision, 38), scale: number(scale, 37) }
+            }
+            "character varying" => R::Varchar(number(length, u16::MAX)),
+            "date" => R::Date,
+            "time without time zone" | "time" => R::Time,
+            "time with time zone" | "timetz" => R::TimeTz,
+            "timestamp without time zone" | "timestamp" => R::Timestamp,
+            "timestamp with time zone" | "timestamptz" => R::TimestampTz,
+            "super" => R::Super,
+            "varbyte" | "binary varying" => R::Varbyte(number(length, 16_777_216)),
+            _ => return CatalogColumn::Foreign(data_type.to_owned()),
+        };
+        CatalogColumn::Known(known)
+    }
+
+    /// Whether every value of `wanted` arrives exact in this column.
+    pub(super) fn holds(&self, wanted: RedshiftType) -> bool {
+        use RedshiftType as R;
+        let CatalogColumn::Known(found) = *self else { return false };
+        match (found, wanted) {
+            (R::Varchar(found), R::Varchar(wanted)) => found >= wanted,
+            (R::Varbyte(found), R::Varbyte(wanted)) => found >= wanted,
+            (
+                R::Decimal { precision: found_digits, scale: found_scale },
+                R::Decimal { precision: wanted_digits, scale: wanted_scale },
+            ) => {
+                let whole = |digits: u8, scale: u8| i16::from(digits) - i16::from(scale);
+                found_scale >= wanted_scale
+                    && whole(found_digits, found_scale) >= whole(wanted_digits, wanted_scale)
+            }
+            (R::Integer | R::BigInt, R::SmallInt)
+            | (R::BigInt, R::Integer)
+            | (R::DoublePrecision, R::Real) => true,
+            _ => found == wanted,
+        }
+    }
+
+    /// The type's name for people.
+    pub(super) fn label(&self) -> String {
+        match self {
+            CatalogColumn::Known(known) => known.to_string(),
+            CatalogColumn::Foreign(name) => name.clone(),
+        }
+    }
+}
+
+/// What the catalog leaves out or tells oddly counts as the widest.
+fn number<T: TryFrom<i64>>(value: Option<i64>, widest: T) -> T {
+    value.and_then(|value| T::try_from(value).ok()).unwrap_or(widest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wider_columns_hold_narrower_values() {
+        let holds = |data_type: &str, numbers: [Option<i64>; 3], wanted: &str| {
+            let [length, precision, scale] = numbers;
+            CatalogColumn::from_catalog(data_type, length, precision, scale).holds(wanted.parse().unwrap())
+        };
+        let none = [None; 3];
+        assert!(holds("character varying", [Some(80), None, None], "VARCHAR(40)"));
+        assert!(!holds("character varying", [Some(39), None, None], "VARCHAR(40)"));
+        assert!(holds("numeric", [None, Some(20), Some(4)], "DECIMAL(18,4)"));
+        assert!(!holds("numeric", [None, Some(20), Some(6)], "DECIMAL(18,2)"), "two whole digits are lost");
+        assert!(!holds("numeric", [None, Some(38), Some(1)], "DECIMAL(18,2)"), "a decimal is lost");
+        assert!(holds("bigint", none, "INTEGER") && !holds("integer", none, "BIGINT"));
+        assert!(holds("timestamp with time zone", none, "TIMESTAMPTZ"));
+        assert!(!holds("timestamp with time zone", none, "TIMESTAMP"));
+        assert!(!holds("character", [Some(10), None, None], "VARCHAR(10)"));
+        assert!(holds("varbyte", none, "VARBYTE(1024000)") && holds("super", none, "SUPER"));
+    }
+}

@@ -1,0 +1,306 @@
+//! The SQL that Redshift gets, as golden files.
+
+use re_dms_shared::Lsn;
+use re_dms_shared::manifest::{Column, DataFile, FORMAT, Load, Predecessor, RowCounts, Step};
+
+use super::*;
+
+fn column(name: &str, ty: &str, key: bool) -> Column {
+    Column {
+        name: name.into(),
+        attribute_number: None,
+        type_oid: 0,
+        type_modifier: -1,
+        target_name: name.into(),
+        redshift_type: ty.parse().unwrap(),
+        key,
+    }
+}
+
+fn table(name: &str, columns: Vec<Column>) -> Table {
+    Table {
+        schema: "public".into(),
+        name: name.into(),
+        oid: 16_400,
+        target_schema: "public".into(),
+        target_name: name.into(),
+        columns,
+    }
+}
+
+fn orders() -> Table {
+    let columns = vec![
+        column("id", "BIGINT", true),
+        column("note", "VARCHAR(65535)", false),
+        column("paid", "BOOLEAN", false),
+    ];
+    table("orders", columns)
+}
+
+fn load(rows: RowCounts, present_sets: Vec<Vec<usize>>) -> Action {
+    let file = DataFile { key: "f".into(), rows: rows.total(), bytes: 1, sha256: String::new() };
+    let copy_manifest = "re_dms/main/E/segments/000000000042/0001-public.t-a1.copy.json".into();
+    Action::Load(Load { copy_manifest, files: vec![file], rows, present_sets, altered: Vec::new() })
+}
+
+fn inserts(rows: u64) -> Action {
+    load(RowCounts { inserts: rows, ..RowCounts::default() }, Vec::new())
+}
+
+fn manifest(steps: Vec<(Table, Action)>) -> Manifest {
+    let steps = steps.into_iter().zip(1..);
+    Manifest {
+        format: FORMAT,
+        stream: "main".into(),
+        epoch: "7-1-re_dms_main-0000000000000010".into(),
+        seq: 42,
+        predecessor: Some(Predecessor { seq: 41, sha256: "cd".repeat(32) }),
+        start_lsn: Lsn(0x10),
+        end_lsn: Lsn(0x1_0000_0020),
+        first_commit_time: "2026-01-02T03:04:05.000006Z".parse().unwrap(),
+        last_commit_time: "2026-01-02T03:04:06.1234569Z".parse().unwrap(),
+        transactions: 2,
+        captured_by: "re_dms 0.1.0".into(),
+        steps: steps.map(|((table, action), number)| Step { number, table, action }).collect(),
+    }
+}
+
+/// Redshift has the tables of all steps, with all columns.
+fn complete_catalog(manifest: &Manifest) -> Catalog {
+    let mut catalog = Catalog::default();
+    for step in &manifest.steps {
+        catalog.learn(&step.table);
+    }
+    catalog
+}
+
+fn plan_with(manifest: &Manifest, catalog: &Catalog) -> Result<Plan, PlanError> {
+    let copy = CopySettings::default();
+    plan(&Input { manifest, manifest_sha256: "ab", bucket: "bucket", copy: &copy, catalog })
+}
+
+fn text(plan: &Plan) -> String {
+    let lines = plan.statements.iter().map(|statement| statement.sql.as_str());
+    format!("-- {:?}\n{}", plan.transport, lines.collect::<Vec<_>>().join("\n"))
+}
+
+/// The SQL for one step on an existing table.
+fn sql(table: Table, action: Action) -> String {
+    let manifest = manifest(vec![(table, action)]);
+    text(&plan_with(&manifest, &complete_catalog(&manifest)).unwrap())
+}
+
+fn problem(table: Table, action: Action) -> String {
+    let manifest = manifest(vec![(table, action)]);
+    plan_with(&manifest, &complete_catalog(&manifest)).unwrap_err().to_string()
+}
+
+#[test]
+fn inserts_only() {
+    insta::assert_snapshot!(sql(orders(), inserts(3)));
+}
+
+#[test]
+fn upserts_with_a_composite_key_of_text() {
+    let columns = vec![
+        column("region", "VARCHAR(40)", true),
+        column("id", "INTEGER", true),
+        column("doc", "SUPER", false),
+    ];
+    let rows = RowCounts { inserts: 1, replaces: 2, deletes: 3, ..RowCounts::default() };
+    insta::assert_snapshot!(sql(table("stock", columns), load(rows, Vec::new())));
+}
+
+#[test]
+fn updates_of_parts_of_rows() {
+    let rows = RowCounts { updates: 5, ..RowCounts::default() };
+    insta::assert_snapshot!(sql(orders(), load(rows, vec![vec![0, 1], vec![2]])));
+}
+
+#[test]
+fn updates_of_nothing_but_the_key_change_nothing() {
+    let rows = RowCounts { updates: 1, ..RowCounts::default() };
+    let sql = sql(orders(), load(rows, vec![vec![0], vec![]]));
+    assert!(!sql.contains("\nUPDATE "), "{sql}");
+}
+
+#[test]
+fn many_sets_share_one_update() {
+    let columns = (0..10).map(|n| column(&format!("c{n}"), "INTEGER", n == 0)).collect();
+    let sets = (1..10).map(|n| vec![n, 9]).map(|mut set| {
+        set.dedup();
+        set
+    });
+    let rows = RowCounts { updates: 9, ..RowCounts::default() };
+    insta::assert_snapshot!(sql(table("wide", columns), load(rows, sets.collect())));
+}
+
+#[test]
+fn deletes_only() {
+    let rows = RowCounts { deletes: 2, ..RowCounts::default() };
+    insta::assert_snapshot!(sql(orders(), load(rows, Vec::new())));
+}
+
+#[test]
+fn moves_find_the_old_key() {
+    let columns =
+        vec![column("a", "VARCHAR(8)", true), column("b", "INTEGER", true), column("c", "REAL", false)];
+    let rows = RowCounts { moves: 2, ..RowCounts::default() };
+    insta::assert_snapshot!(sql(table("t", columns), load(rows, vec![vec![0, 1], vec![0, 2]])));
+}
+
+#[test]
+fn many_sets_of_moves_share_one_update() {
+    let columns = (0..11).map(|n| column(&format!("c{n}"), "INTEGER", n == 0)).collect();
+    let rows = RowCounts { moves: 9, ..RowCounts::default() };
+    let sql = sql(table("wide", columns), load(rows, (1..10).map(|n| vec![0, n]).collect()));
+    assert_eq!(sql.matches("\nUPDATE ").count(), 1, "{sql}");
+    assert!(sql.contains(r#"SET "c0" = "re_dms_stage_0001"."c0", "c1" = CASE"#), "{sql}");
+    assert!(!sql.contains(r#""c10" ="#), "no set has it: {sql}");
+}
+
+#[test]
+fn append_only_tables_have_no_key() {
+    let log = || table("log", vec![column("line", "VARCHAR(65535)", false)]);
+    let sql = sql(log(), inserts(2));
+    assert!(sql.contains("INSERT INTO") && !sql.contains("DELETE"), "{sql}");
+    let deletes = load(RowCounts { deletes: 1, ..RowCounts::default() }, Vec::new());
+    assert!(problem(log(), deletes).contains("without a key"));
+}
+
+#[test]
+fn a_truncate_between_loads() {
+    let manifest =
+        manifest(vec![(orders(), inserts(1)), (orders(), Action::Truncate), (orders(), inserts(2))]);
+    insta::assert_snapshot!(text(&plan_with(&manifest, &complete_catalog(&manifest)).unwrap()));
+}
+
+#[test]
+fn missing_tables_are_made_once() {
+    let mut shop = orders();
+    shop.target_schema = "shop".into();
+    let manifest = manifest(vec![(shop.clone(), inserts(1)), (shop, inserts(1)), (orders(), inserts(0))]);
+    insta::assert_snapshot!(text(&plan_with(&manifest, &Catalog::default()).unwrap()));
+}
+
+#[test]
+fn missing_columns_are_added_and_others_left_alone() {
+    let manifest = manifest(vec![(orders(), inserts(1))]);
+    let mut catalog = Catalog::default();
+    catalog.add_row("public", "orders", "id", "bigint", [None, Some(64), Some(0)]);
+    catalog.add_row("public", "orders", "theirs", "geometry", [None; 3]);
+    insta::assert_snapshot!(text(&plan_with(&manifest, &catalog).unwrap()));
+}
+
+#[test]
+fn columns_that_cannot_hold_the_values_are_told() {
+    let manifest = manifest(vec![(orders(), inserts(1))]);
+    let mut catalog = complete_catalog(&manifest);
+    catalog.add_row("public", "orders", "note", "character varying", [Some(256), None, None]);
+    let error = plan_with(&manifest, &catalog).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "public.orders: column note is VARCHAR(256) in Redshift and VARCHAR(65535) in the segment"
+    );
+    assert!(error.hint().contains("VARCHAR(65535)"));
+}
+
+#[test]
+fn names_are_quoted() {
+    let columns = vec![column("the \"id\"", "INTEGER", true), column("größe; DROP TABLE x", "DATE", false)];
+    let mut order = table("Order's", columns);
+    order.target_schema = "my schema".into();
+    let rows = RowCounts { replaces: 1, ..RowCounts::default() };
+    let manifest = manifest(vec![(order, load(rows, Vec::new()))]);
+    insta::assert_snapshot!(text(&plan_with(&manifest, &Catalog::default()).unwrap()));
+}
+
+#[test]
+fn copy_takes_a_role_and_a_region() {
+    let manifest = manifest(vec![(orders(), inserts(1))]);
+    let copy =
+        CopySettings { role: Some("arn:aws:iam::1:role/copy".into()), region: Some("eu-central-1".into()) };
+    let catalog = complete_catalog(&manifest);
+    let plan = plan(&Input {
+        manifest: &manifest,
+        manifest_sha256: "ab",
+        bucket: "bucket",
+        copy: &copy,
+        catalog: &catalog,
+    });
+    let statement = plan.unwrap().statements.into_iter().find(|statement| statement.purpose == Purpose::Copy);
+    insta::assert_snapshot!(statement.unwrap().sql);
+}
+
+#[test]
+fn more_than_a_batch_holds_takes_a_session() {
+    let tables =
+        |count: usize| (1..=count).map(|n| (table(&format!("t{n}"), orders().columns), inserts(1))).collect();
+    let nine = manifest(tables(9));
+    let nine = plan_with(&nine, &complete_catalog(&nine)).unwrap();
+    assert_eq!((nine.transport, nine.statements.len()), (Transport::Batch, 9 * 4 + 3));
+    let ten = manifest(tables(10));
+    let ten = plan_with(&ten, &complete_catalog(&ten)).unwrap();
+    assert_eq!((ten.transport, ten.statements.len()), (Transport::Session, 2 + 10 * 5 + 3));
+    let purposes: Vec<_> = ten.statements.iter().map(|statement| statement.purpose).collect();
+    assert_eq!(purposes[..3], [Purpose::Begin, Purpose::LockLedger, Purpose::Guard]);
+    assert_eq!(purposes[purposes.len() - 3..], [Purpose::DropStage, Purpose::RecordSegment, Purpose::Commit]);
+    let drops: Vec<_> =
+        ten.statements.iter().filter(|statement| statement.purpose == Purpose::DropStage).collect();
+    assert_eq!(drops[9].sql, r#"DROP TABLE "re_dms_stage_0010""#);
+    assert_eq!(drops[9].step, Some(10));
+}
+
+#[test]
+fn statements_that_the_data_api_refuses_are_not_sent() {
+    let columns = (0..1_600)
+        .map(|n| column(&format!("column_with_a_long_name_of_its_own_{n}"), "DATE", n == 0))
+        .collect();
+    let rows = RowCounts { updates: 1, ..RowCounts::default() };
+    let error = problem(table("wide", columns), load(rows, vec![(1..1_600).collect()]));
+    assert!(error.starts_with("public.wide: ") && error.contains("100000"), "{error}");
+}
+
+#[test]
+fn manifests_that_contradict_themselves_are_refused() {
+    let rows = |rows| load(rows, Vec::new());
+    let update = RowCounts { updates: 1, ..RowCounts::default() };
+    assert!(problem(orders(), rows(update)).contains("no sets"));
+    assert!(problem(orders(), load(update, vec![vec![3]])).contains("wrong positions"));
+    assert!(problem(orders(), load(update, vec![vec![1, 1]])).contains("wrong positions"));
+    let mixed = RowCounts { moves: 1, inserts: 1, ..RowCounts::default() };
+    assert!(problem(orders(), rows(mixed)).contains("moves beside"));
+    let mut lost = inserts(2);
+    if let Action::Load(load) = &mut lost {
+        load.files[0].rows = 1;
+    }
+    assert!(problem(orders(), lost).contains("hold 1 rows"));
+    let twins = vec![column("a", "DATE", true), column("A", "DATE", false)];
+    assert!(problem(table("t", twins), inserts(1)).contains("two columns"));
+    assert!(problem(table("", orders().columns), inserts(1)).contains("can't be a name"));
+    let mut swapped = manifest(vec![(orders(), inserts(1)), (orders(), inserts(1))]);
+    swapped.steps.swap(0, 1);
+    assert!(plan_with(&swapped, &Catalog::default()).unwrap_err().to_string().contains("step 1"));
+    let mut quoted = inserts(1);
+    if let Action::Load(load) = &mut quoted {
+        load.copy_manifest = "x' CREDENTIALS '".into();
+    }
+    assert!(problem(orders(), quoted).contains("quote"));
+}
+
+#[test]
+fn questions_outside_of_the_transaction() {
+    let mut shop = orders();
+    shop.target_schema = "Shop".into();
+    let manifest = manifest(vec![
+        (orders(), inserts(1)),
+        (shop, inserts(2)),
+        (table("o'k", orders().columns), inserts(3)),
+    ]);
+    let mut all = queries::columns(&manifest);
+    all.push(queries::load_error("bucket", "re_dms/main/E/segments/000000000042/"));
+    all.push(ledger::last_row("main", "E"));
+    all.extend(ledger::ensure("main"));
+    insta::assert_snapshot!(all.join("\n"));
+    assert_eq!(queries::rows(&manifest), 6);
+}

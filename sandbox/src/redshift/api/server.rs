@@ -1,0 +1,113 @@
+//! HTTP: which operation is asked for, and the faults around it.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::{Json, State};
+use axum::http::{HeaderMap, HeaderName, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use serde_json::Value;
+
+use super::error::ApiError;
+use super::{describe, listing, results, submit};
+use crate::redshift::faults::{FaultSettings, Loss};
+use crate::redshift::{StandIn, lock};
+
+const TARGET: HeaderName = HeaderName::from_static("x-amz-target");
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
+
+/// Requests with 40 statements of 100 KB must pass.
+const MAX_BODY_BYTES: usize = 16 * 1024 * 1024;
+
+/// The routes of a stand-in.
+pub(in crate::redshift) fn router(stand_in: Arc<StandIn>) -> Router {
+    Router::new()
+        .route("/", post(operation))
+        .route("/health", get(|| async { "ok" }))
+        .route("/_standin/faults", get(faults).post(set_faults))
+        .layer(axum::extract::DefaultBodyLimit::max(MAX_BODY_BYTES))
+        .with_state(stand_in)
+}
+
+async fn faults(State(stand_in): State<Arc<StandIn>>) -> Json<FaultSettings> {
+    Json(stand_in.faults.current())
+}
+
+async fn set_faults(
+    State(stand_in): State<Arc<StandIn>>,
+    Json(settings): Json<FaultSettings>,
+) -> Json<FaultSettings> {
+    tracing::info!(?settings, "faults were set");
+    stand_in.faults.replace(settings.clone());
+    Json(settings)
+}
+
+async fn operation(State(stand_in): State<Arc<StandIn>>, headers: HeaderMap, body: Bytes) -> Response {
+    let target = headers.get(TARGET).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let operation = target.strip_prefix("RedshiftData.").unwrap_or_default();
+    match answer(&stand_in, operation, &body).await {
+        Ok(Answer::Value(value)) => {
+            let headers = [
+                (header::CONTENT_TYPE, "application/x-amz-json-1.1".to_owned()),
+                (REQUEST_ID, uuid::Uuid::new_v4().to_string()),
+            ];
+            (headers, value.to_string()).into_response()
+        }
+        Ok(Answer::BrokenConnection) => broken(),
+        Err(error) => {
+            tracing::info!(operation, ?error, "a request was refused");
+            error.into_response()
+        }
+    }
+}
+
+enum Answer {
+    Value(Value),
+    BrokenConnection,
+}
+
+async fn answer(stand_in: &Arc<StandIn>, operation: &str, body: &[u8]) -> Result<Answer, ApiError> {
+    if stand_in.faults.throttle() {
+        return Err(ApiError::Throttling);
+    }
+    let body: Value = serde_json::from_slice(body)
+        .map_err(|_| ApiError::Serialization("the body is not JSON".to_owned()))?;
+    let value = match operation {
+        "ExecuteStatement" => return submit_or_lose(stand_in, body, false).await,
+        "BatchExecuteStatement" => return submit_or_lose(stand_in, body, true).await,
+        "DescribeStatement" => describe::describe(stand_in, body).await?,
+        "GetStatementResult" => results::get(stand_in, body).await?,
+        "CancelStatement" => describe::cancel(stand_in, body)?,
+        "ListStatements" => listing::statements(stand_in, body)?,
+        "ListSessions" => listing::sessions(stand_in, body)?,
+        "GetStatementResultV2" | "DescribeTable" | "ListTables" | "ListSchemas" | "ListDatabases" => {
+            return Err(ApiError::validation(format!("{operation} is not supported by the stand-in")));
+        }
+        _ => return Err(ApiError::UnknownOperation),
+    };
+    Ok(Answer::Value(value))
+}
+
+async fn submit_or_lose(stand_in: &Arc<StandIn>, body: Value, batch: bool) -> Result<Answer, ApiError> {
+    let value = submit::submit(stand_in, body, batch).await?;
+    let Some(loss) = stand_in.faults.lose_answer() else { return Ok(Answer::Value(value)) };
+    let id = value.get("Id").and_then(Value::as_str).unwrap_or_default();
+    let statement = lock(&stand_in.statements).find(id);
+    if let Some(statement) = statement {
+        statement.wait(std::time::Duration::from_secs(24 * 3600)).await;
+    }
+    tracing::info!(id, ?loss, "an answer is lost on demand");
+    match loss {
+        Loss::Connection => Ok(Answer::BrokenConnection),
+        Loss::InternalError => Err(ApiError::Internal("Internal server error".to_owned())),
+    }
+}
+
+/// An answer that breaks off: the client sees a connection that was closed in the middle of it.
+fn broken() -> Response {
+    let error = std::io::Error::from(std::io::ErrorKind::ConnectionReset);
+    let pieces = [Ok(Bytes::from_static(b"{")), Err(error)];
+    Body::from_stream(futures_util::stream::iter(pieces)).into_response()
+}

@@ -1,0 +1,126 @@
+//! Faults on demand: slow, throttling, failing, and answers that get lost after the work was done. Set by configuration and,
+//! while it runs, by `POST /_standin/faults` with the same shape as JSON; `GET` tells what is left.
+
+use std::sync::Mutex;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::lock;
+
+/// What goes wrong next. Every count falls by one each time.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct FaultSettings {
+    /// Every statement of a batch takes this much longer.
+    pub latency_ms: u64,
+    /// This many requests are answered by ThrottlingException.
+    pub throttle_requests: u32,
+    /// Executions to fail.
+    pub fail_executions: FailExecutions,
+    /// Answers to lose.
+    pub lose_answers: LoseAnswers,
+}
+
+/// Executions that end as FAILED.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct FailExecutions {
+    /// How many.
+    pub count: u32,
+    /// The error's text, in place of a lost connection's.
+    pub error: Option<String>,
+    /// Fail after the commit: the outcome is FAILED although everything was done.
+    pub after_commit: bool,
+}
+
+/// Answers to ExecuteStatement and BatchExecuteStatement that get lost once the statement has ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LoseAnswers {
+    /// How many.
+    pub count: u32,
+    /// What the caller gets instead.
+    pub by: Loss,
+}
+
+/// How an answer gets lost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Loss {
+    /// The connection breaks.
+    #[default]
+    Connection,
+    /// HTTP 500, InternalServerException.
+    InternalError,
+}
+
+/// The faults of a running stand-in.
+#[derive(Debug, Default)]
+pub(super) struct Faults {
+    settings: Mutex<FaultSettings>,
+}
+
+impl Faults {
+    pub(super) fn new(settings: FaultSettings) -> Self {
+        Self { settings: Mutex::new(settings) }
+    }
+
+    pub(super) fn current(&self) -> FaultSettings {
+        lock(&self.settings).clone()
+    }
+
+    pub(super) fn replace(&self, settings: FaultSettings) {
+        *lock(&self.settings) = settings;
+    }
+
+    pub(super) fn latency(&self) -> Duration {
+        Duration::from_millis(lock(&self.settings).latency_ms)
+    }
+
+    pub(super) fn throttle(&self) -> bool {
+        take_one(&mut lock(&self.settings).throttle_requests)
+    }
+
+    /// The error of an execution that is to fail, and whether only after its commit.
+    pub(super) fn fail_execution(&self) -> Option<(String, bool)> {
+        let mut settings = lock(&self.settings);
+        let fail = &mut settings.fail_executions;
+        if !take_one(&mut fail.count) {
+            return None;
+        }
+        let error = fail.error.clone().unwrap_or_else(|| "connection to the database was lost".to_owned());
+        Some((error, fail.after_commit))
+    }
+
+    pub(super) fn lose_answer(&self) -> Option<Loss> {
+        let mut settings = lock(&self.settings);
+        let loss = settings.lose_answers.by;
+        take_one(&mut settings.lose_answers.count).then_some(loss)
+    }
+}
+
+fn take_one(count: &mut u32) -> bool {
+    let any = *count > 0;
+    *count = count.saturating_sub(1);
+    any
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_run_out() {
+        let settings: FaultSettings = serde_json::from_str(
+            r#"{"throttle_requests":1,"lose_answers":{"count":1,"by":"internal_error"},"fail_executions":{"count":1,"after_commit":true}}"#,
+        )
+        .unwrap();
+        let faults = Faults::new(settings);
+        assert_eq!((faults.throttle(), faults.throttle()), (true, false));
+        assert_eq!((faults.lose_answer(), faults.lose_answer()), (Some(Loss::InternalError), None));
+        assert!(faults.fail_execution().is_some_and(|(_, after_commit)| after_commit));
+        assert_eq!(faults.fail_execution(), None);
+        assert!(serde_json::from_str::<FaultSettings>(r#"{"latency":1}"#).is_err());
+    }
+}

@@ -1,0 +1,40 @@
+//! Redshift's SQL, checked and translated: [`parse`] turns one statement's text into a [`Command`] in PostgreSQL's
+//! words, or says why Redshift would refuse it. Pure: nothing here talks to a database, and nothing that is not known
+//! here gets through.
+
+mod alter_table;
+mod command;
+mod copy_statement;
+mod create_table;
+mod cursor;
+mod lexer;
+mod names;
+mod parameters;
+mod query;
+mod rewrite;
+mod types;
+
+#[cfg(test)]
+mod tests;
+
+pub(crate) use alter_table::Widening;
+pub(crate) use command::{Command, parse};
+pub(crate) use copy_statement::{CopyStatement, TimeFormat};
+pub(crate) use lexer::{Token, literal, quoted, tokens};
+pub(crate) use names::TableName;
+pub(crate) use parameters::bind;
+pub(crate) use types::ColumnType;
+
+/// Why a statement is refused before it reaches the database.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum SqlError {
+    /// Not Redshift's grammar; holds the token where it was noticed.
+    #[error("syntax error at or near \"{0}\"")]
+    Syntax(String),
+    /// Redshift refuses it, in these words.
+    #[error("{0}")]
+    Refused(String),
+    /// Redshift may well take it: the stand-in does not know it.
+    #[error("{0} is not supported by the stand-in")]
+    Unsupported(String),
+}

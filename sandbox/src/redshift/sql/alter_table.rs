@@ -1,0 +1,118 @@
+//! `ALTER TABLE`: one change a statement, and few kinds of it (`redshift.md`, 3.2).
+
+use super::command::Command;
+use super::create_table::{Column, shown};
+use super::cursor::Cursor;
+use super::names::TableName;
+use super::types::ColumnType;
+use super::{SqlError, quoted};
+
+/// `ALTER COLUMN … TYPE VARCHAR(n)`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Widening {
+    pub(crate) table: TableName,
+    pub(crate) column: String,
+    /// New length in bytes.
+    pub(crate) bytes: u16,
+    /// Tells names that the change makes from those of others.
+    pub(crate) tag: String,
+}
+
+/// Reads a whole `ALTER TABLE`.
+pub(super) fn parse(cursor: &mut Cursor<'_>, tag: &str) -> Result<Command, SqlError> {
+    cursor.expect(&["alter", "table"])?;
+    let table = cursor.table()?;
+    let command = if cursor.eat(&["add"]) {
+        add(cursor, &table, tag)?
+    } else if cursor.eat(&["drop"]) {
+        remove(cursor, &table)?
+    } else if cursor.eat(&["rename"]) {
+        rename(cursor, &table)?
+    } else if cursor.eat(&["alter"]) {
+        alter(cursor, table, tag)?
+    } else if cursor.sees(&["append"]) {
+        return Err(SqlError::Unsupported("ALTER TABLE APPEND".to_owned()));
+    } else {
+        return Err(cursor.syntax_error());
+    };
+    // A second clause after a comma is a syntax error too.
+    cursor.expect_end()?;
+    Ok(command)
+}
+
+fn add(cursor: &mut Cursor<'_>, table: &TableName, tag: &str) -> Result<Command, SqlError> {
+    if !cursor.eat(&["column"]) && (cursor.sees(&["constraint"]) || cursor.sees(&["primary"])) {
+        return Err(SqlError::Unsupported("ALTER TABLE ADD CONSTRAINT".to_owned()));
+    }
+    if cursor.sees(&["if"]) {
+        return Err(cursor.syntax_error());
+    }
+    let column = Column::parse(cursor, tag)?;
+    if let Some(attribute) = column.table_only {
+        return Err(SqlError::Refused(format!(
+            "ALTER TABLE ADD COLUMN does not support columns with {attribute}"
+        )));
+    }
+    let null_default = column.default.as_deref().is_none_or(|default| default.eq_ignore_ascii_case("null"));
+    if column.not_null && null_default {
+        return Err(SqlError::Refused(
+            "ALTER TABLE ADD COLUMN defined as NOT NULL must have a non-null default expression".to_owned(),
+        ));
+    }
+    Ok(Command::Utility(format!("ALTER TABLE {table} ADD COLUMN {}", column.definition)))
+}
+
+fn remove(cursor: &mut Cursor<'_>, table: &TableName) -> Result<Command, SqlError> {
+    if cursor.sees(&["constraint"]) {
+        return Err(SqlError::Unsupported("ALTER TABLE DROP CONSTRAINT".to_owned()));
+    }
+    cursor.eat(&["column"]);
+    if cursor.sees(&["if"]) {
+        return Err(cursor.syntax_error());
+    }
+    let column = quoted(&cursor.identifier()?);
+    let behaviour = if cursor.eat(&["cascade"]) { " CASCADE" } else { "" };
+    if behaviour.is_empty() {
+        cursor.eat(&["restrict"]);
+    }
+    Ok(Command::Utility(format!("ALTER TABLE {table} DROP COLUMN {column}{behaviour}")))
+}
+
+fn rename(cursor: &mut Cursor<'_>, table: &TableName) -> Result<Command, SqlError> {
+    if cursor.eat(&["to"]) {
+        let name = cursor.identifier()?;
+        if name.starts_with('#') && !shown(table).starts_with('#') {
+            return Err(SqlError::Refused("cannot rename a permanent table to a temporary one".to_owned()));
+        }
+        return Ok(Command::Utility(format!("ALTER TABLE {table} RENAME TO {}", quoted(&name))));
+    }
+    cursor.eat(&["column"]);
+    let from = quoted(&cursor.identifier()?);
+    cursor.expect(&["to"])?;
+    let to = quoted(&cursor.new_column()?);
+    Ok(Command::Utility(format!("ALTER TABLE {table} RENAME COLUMN {from} TO {to}")))
+}
+
+fn alter(cursor: &mut Cursor<'_>, table: TableName, tag: &str) -> Result<Command, SqlError> {
+    for attribute in ["distkey", "diststyle", "sortkey", "compound", "interleaved", "encode"] {
+        if cursor.sees(&[attribute]) {
+            return Err(SqlError::Unsupported(format!("ALTER TABLE ALTER {}", attribute.to_uppercase())));
+        }
+    }
+    cursor.eat(&["column"]);
+    let column = cursor.identifier()?;
+    if cursor.sees(&["encode"]) {
+        return Err(SqlError::Unsupported("ALTER COLUMN ENCODE".to_owned()));
+    }
+    // SET and DROP of DEFAULT or NOT NULL are not in the grammar.
+    cursor.expect(&["type"])?;
+    match ColumnType::parse(cursor)? {
+        ColumnType::Varchar(bytes) => {
+            Ok(Command::Widen(Widening { table, column, bytes, tag: tag.to_owned() }))
+        }
+        _ => Err(SqlError::Refused(format!(
+            "cannot alter column \"{column}\" of relation \"{}\", target column type is not supported",
+            shown(&table)
+        ))),
+    }
+}

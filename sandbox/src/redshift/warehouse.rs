@@ -1,0 +1,94 @@
+//! Connections to the PostgreSQL behind the stand-in.
+
+use std::str::FromStr;
+
+use tokio_postgres::{CancelToken, Client, Config, NoTls};
+
+use super::copy::LoadErrorRow;
+
+/// Where statements run.
+#[derive(Clone, Debug)]
+pub(super) struct Warehouse {
+    config: Config,
+}
+
+/// One connection: a statement's own, or a session's.
+pub(super) struct Connection {
+    pub(super) client: Client,
+    /// The backend's process id.
+    pub(super) pid: i32,
+    /// Between BEGIN and COMMIT.
+    pub(super) in_transaction: bool,
+}
+
+impl Connection {
+    pub(super) fn cancel_token(&self) -> CancelToken {
+        self.client.cancel_token()
+    }
+}
+
+/// Settings of every connection. Isolation is Redshift's SNAPSHOT; the own schema holds Redshift's functions.
+const OPTIONS: &str = "-c search_path=\"$user\",public,re_dms_standin \
+    -c default_transaction_isolation=repeatable\\ read -c standard_conforming_strings=on -c datestyle=ISO,YMD \
+    -c timezone=UTC -c bytea_output=hex -c intervalstyle=postgres -c client_min_messages=warning";
+
+impl Warehouse {
+    /// Prepares the database: what Redshift has and PostgreSQL lacks.
+    pub(super) async fn prepare(url: &str) -> anyhow::Result<Self> {
+        let mut config = Config::from_str(url).map_err(|_| {
+            anyhow::anyhow!("the warehouse's URL is malformed (hint: postgres://user@host:port/database)")
+        })?;
+        config.options(OPTIONS).application_name("re_dms sandbox redshift");
+        let warehouse = Self { config };
+        let connection = warehouse.connect().await?;
+        connection.client.batch_execute(include_str!("warehouse.sql")).await?;
+        Ok(warehouse)
+    }
+
+    /// The one database that there is.
+    pub(super) fn database(&self) -> &str {
+        self.config.get_dbname().unwrap_or("postgres")
+    }
+
+    pub(super) async fn connect(&self) -> Result<Connection, tokio_postgres::Error> {
+        let (client, connection) = self.config.connect(NoTls).await?;
+        // Ends with the client; its error is the client's too.
+        tokio::spawn(connection);
+        let row = client.query_one("SELECT pg_catalog.pg_backend_pid()", &[]).await?;
+        Ok(Connection { pid: row.try_get(0)?, client, in_transaction: false })
+    }
+
+    /// Keeps a load error, apart from the transaction that it ended.
+    pub(super) async fn keep_load_error(
+        &self,
+        query_id: i64,
+        pid: i32,
+        row: &LoadErrorRow,
+    ) -> Result<(), tokio_postgres::Error> {
+        const INSERT: &str = "INSERT INTO re_dms_standin_data.load_error VALUES
+            ($1, $1, $2, $3, statement_timestamp() AT TIME ZONE 'UTC', $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)";
+        let connection = self.connect().await?;
+        connection
+            .client
+            .execute(
+                INSERT,
+                &[
+                    &query_id,
+                    &pid,
+                    &row.table,
+                    &row.file,
+                    &row.line,
+                    &row.column_name,
+                    &row.column_type,
+                    &row.column_length,
+                    &row.position,
+                    &row.code,
+                    &row.reason,
+                    &row.raw_line,
+                    &row.raw_field,
+                ],
+            )
+            .await?;
+        Ok(())
+    }
+}

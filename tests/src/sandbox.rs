@@ -1,0 +1,195 @@
+//! One sandbox, taken down when it goes out of scope.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio_postgres::{Client, NoTls};
+
+use crate::processes::{is_running, kill};
+
+/// A sandbox of its own for one test.
+pub struct Sandbox {
+    dir: TempDir,
+    info: Value,
+}
+
+impl Sandbox {
+    /// Starts one with the defaults.
+    pub fn up() -> Result<Self> {
+        Self::up_with("")
+    }
+
+    /// Starts one with a capture config merged in.
+    pub fn up_with(config: &str) -> Result<Self> {
+        let dir = tempfile::Builder::new().prefix("re_dms-test-").tempdir()?;
+        let file = dir.path().join("merge.toml");
+        std::fs::write(&file, config)?;
+        let mut sandbox = Self { dir, info: Value::Null };
+        sandbox.start_what_is_down(&["--config", &file.display().to_string()])?;
+        Ok(sandbox)
+    }
+
+    /// `sandbox up` on the same folder: starts what does not run.
+    pub fn up_again(&mut self) -> Result<()> {
+        self.start_what_is_down(&[])
+    }
+
+    fn start_what_is_down(&mut self, more: &[&str]) -> Result<()> {
+        let dir = self.dir();
+        let mut arguments = vec!["up", "--dir", &dir];
+        arguments.extend(more);
+        let output = run("sandbox", &arguments)?;
+        ensure!(output.status.success(), "sandbox up failed:\n{}", text(&output));
+        let json = std::fs::read_to_string(self.dir.path().join("sandbox.json"))?;
+        self.info = serde_json::from_str(&json)?;
+        Ok(())
+    }
+
+    fn dir(&self) -> String {
+        self.dir.path().display().to_string()
+    }
+
+    /// A text of `sandbox.json`.
+    pub fn text(&self, key: &str) -> Result<&str> {
+        self.info[key].as_str().with_context(|| format!("sandbox.json has no {key}"))
+    }
+
+    /// A part's process id.
+    pub fn pid(&self, part: &str) -> Result<u32> {
+        let pid =
+            self.info["pids"][part].as_u64().with_context(|| format!("sandbox.json has no pid of {part}"))?;
+        Ok(u32::try_from(pid)?)
+    }
+
+    /// The source, as its superuser.
+    pub async fn source(&self) -> Result<Client> {
+        connect(self.text("source_url")?).await
+    }
+
+    /// The PostgreSQL behind the stand-in.
+    pub async fn warehouse(&self) -> Result<Client> {
+        connect(self.text("warehouse_url")?).await
+    }
+
+    /// Waits until everything committed so far is loaded, and compares both sides.
+    pub fn wait_and_compare(&self) -> Result<()> {
+        self.wait(120)?;
+        let output = run("sandbox", &["diff", "--dir", &self.dir()])?;
+        ensure!(output.status.success(), "the sides differ:\n{}\n{}", text(&output), self.capture_log());
+        Ok(())
+    }
+
+    /// Waits until everything committed so far is loaded.
+    pub fn wait(&self, seconds: u32) -> Result<()> {
+        let output = run("sandbox", &["wait", "--dir", &self.dir(), "--timeout", &seconds.to_string()])?;
+        ensure!(output.status.success(), "not loaded in time:\n{}\n{}", text(&output), self.capture_log());
+        Ok(())
+    }
+
+    /// What `sandbox diff` prints and how it exits.
+    pub fn diff(&self) -> Result<(bool, String)> {
+        let output = run("sandbox", &["diff", "--dir", &self.dir()])?;
+        Ok((output.status.success(), text(&output)))
+    }
+
+    /// Kills the capture without warning (kill -9), if it runs.
+    pub fn kill_capture(&self) -> Result<()> {
+        kill(self.pid("capture")?);
+        Ok(())
+    }
+
+    /// Starts the capture again the way `sandbox up` does.
+    pub fn restart_capture(&mut self) -> Result<()> {
+        self.kill_capture()?;
+        self.up_again()
+    }
+
+    /// The capture's data folder, from its config.
+    pub fn capture_data_dir(&self) -> Result<PathBuf> {
+        let config = std::fs::read_to_string(self.text("capture_config")?)?;
+        let line = config.lines().find_map(|line| line.strip_prefix("data_dir = "));
+        Ok(PathBuf::from(line.context("the config has no data_dir")?.trim_matches('"')))
+    }
+
+    /// The capture's status file.
+    pub fn capture_status(&self) -> Result<Value> {
+        let json = std::fs::read(self.capture_data_dir()?.join("status.json"))?;
+        Ok(serde_json::from_slice(&json)?)
+    }
+
+    /// The end of the capture's log.
+    pub fn capture_log(&self) -> String {
+        let log = self.text("capture_log").ok().and_then(|path| std::fs::read_to_string(path).ok());
+        let log = log.unwrap_or_default();
+        let tail: Vec<&str> = log.lines().rev().take(40).collect();
+        tail.into_iter().rev().collect::<Vec<_>>().join("\n")
+    }
+
+    /// Takes it down and checks that nothing of it is left running.
+    pub fn down(self) -> Result<()> {
+        self.stop()
+    }
+
+    /// Stops all parts and keeps the data.
+    pub fn stop(&self) -> Result<()> {
+        let parts = ["source", "warehouse", "aws", "redshift", "capture"];
+        let pids: Vec<u32> = parts.iter().filter_map(|part| self.pid(part).ok()).collect();
+        let output = run("sandbox", &["down", "--dir", &self.dir()])?;
+        ensure!(output.status.success(), "sandbox down failed:\n{}", text(&output));
+        for (part, pid) in parts.iter().zip(pids) {
+            ensure!(!is_running(pid), "{part} is still running");
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Sandbox {
+    fn drop(&mut self) {
+        // Whatever the test found, nothing is left behind.
+        let _ = run("sandbox", &["down", "--dir", &self.dir(), "--wipe"]);
+    }
+}
+
+async fn connect(url: &str) -> Result<Client> {
+    let (client, connection) = tokio_postgres::connect(url, NoTls).await?;
+    tokio::spawn(connection);
+    Ok(client)
+}
+
+/// A program of the release build.
+pub fn binary(name: &str) -> PathBuf {
+    let folder = std::env::var_os("RE_DMS_BIN_DIR")
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/release"), PathBuf::from);
+    folder.join(name)
+}
+
+/// Runs a program of ours to its end, within three minutes.
+pub fn run(name: &str, arguments: &[&str]) -> Result<Output> {
+    let program = binary(name);
+    let mut child = Command::new(&program)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("{} can't be started (hint: make build)", program.display()))?;
+    let deadline = Instant::now() + Duration::from_secs(180);
+    while child.try_wait()?.is_none() {
+        if Instant::now() > deadline {
+            child.kill()?;
+            let output = child.wait_with_output()?;
+            bail!("{name} {} did not end:\n{}", arguments.join(" "), text(&output));
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Ok(child.wait_with_output()?)
+}
+
+/// All that a program printed.
+fn text(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}

@@ -1,0 +1,7 @@
+//! The whole pipeline on real parts, one sandbox a test.
+
+mod bad_input;
+mod contract;
+mod exactly_once;
+mod faults;
+mod replication;

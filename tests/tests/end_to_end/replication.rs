@@ -1,0 +1,92 @@
+//! What is written to the source arrives.
+
+use anyhow::Result;
+use re_dms_tests::Sandbox;
+use re_dms_tests::workload::Workload;
+
+#[tokio::test]
+async fn a_mixed_workload_is_equal_on_both_sides() -> Result<()> {
+    let sandbox = Sandbox::up()?;
+    let mut workload = Workload::start(sandbox.source().await?, 1).await?;
+    for _ in 0..5 {
+        workload.transactions(100).await?;
+        sandbox.wait_and_compare()?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn every_common_type_arrives_exact() -> Result<()> {
+    let sandbox = Sandbox::up()?;
+    let source = sandbox.source().await?;
+    source
+        .batch_execute(
+            r#"
+            CREATE TYPE mood AS ENUM ('sad', 'happy');
+            CREATE TABLE everything (
+                id uuid PRIMARY KEY DEFAULT gen_random_uuid(),
+                b boolean, i2 smallint, i4 integer, i8 bigint, f4 real, f8 double precision,
+                n numeric(20,5), n38 numeric(38,10), nx numeric, n19 numeric(19,0), neg numeric(6,-2), cash money,
+                c char(5), v varchar(40), t text, mood mood, x bytea,
+                d date, tm time, ttz timetz, ts timestamp, tstz timestamptz, iv interval,
+                j json, jb jsonb, ip inet, net cidr, mac macaddr, bits bit(4), lsn pg_lsn, o oid,
+                ia int[], ta text[], na numeric[][], ba boolean[], ja jsonb[], r int4range
+            );
+            INSERT INTO everything VALUES (DEFAULT,
+                true, -32768, 2147483647, -9223372036854775808, 1.5e-7, 0.1,
+                123456789012345.54321, 1234567890123456789012345678.0123456789, 3.14159265358979323846264338327950288419716939937510,
+                9999999999999999999, 123400, '-$1,234,567.89',
+                'ab', 'Straße "quoted", comma', E'line\nline\ttab \\ back \\N', 'happy', '\x00ff10',
+                '1999-12-31', '23:59:59.999999', '12:00:00+05:30', '2024-02-29 12:34:56.789012', '2024-02-29 12:34:56.789012+02', '1 year 2 mons 3 days 04:05:06',
+                '{"a": [1, 2.50, null]}', '{"k": "v \" q", "n": 12345678901234567890.123}', '10.1.2.3/8', '10.0.0.0/8', '08:00:2b:01:02:03', '1010', '16/B374D848', 4294967295,
+                '{1,NULL,-3}', '{"a b","c\"d",NULL,"","NULL"}', '{{1.10,2},{3,4}}', '{t,f,NULL}', ARRAY['{"a":1}'::jsonb], '[1,10)');
+            INSERT INTO everything (t, v, jb, ta, x) VALUES ('', '', '""', '{}', '');
+            INSERT INTO everything (t) VALUES (' leading and trailing '), (E'\t'), ('NULL'), ('\N'), ('"'), ('😀 emoji'), (repeat('é', 30000));
+            INSERT INTO everything DEFAULT VALUES;
+            "#,
+        )
+        .await?;
+    sandbox.wait_and_compare()?;
+    // The comparison above is our own; a few values are looked at as they are.
+    let warehouse = sandbox.warehouse().await?;
+    let row = warehouse
+        .query_one("SELECT n38::text, t, jb::text, ta::text, encode(x, 'hex'), cash::text FROM public.everything WHERE b", &[])
+        .await?;
+    assert_eq!(row.get::<_, &str>(0), "1234567890123456789012345678.0123456789");
+    assert_eq!(row.get::<_, &str>(1), "line\nline\ttab \\ back \\N");
+    assert_eq!(row.get::<_, &str>(2), r#"{"k": "v \" q", "n": 12345678901234567890.123}"#);
+    assert_eq!(row.get::<_, &str>(3), r#"["a b", "c\"d", null, "", "NULL"]"#);
+    assert_eq!(row.get::<_, &str>(4), "00ff10");
+    assert_eq!(row.get::<_, &str>(5), "-1234567.89");
+    let empty =
+        warehouse.query_one("SELECT count(*) FROM public.everything WHERE t = '' AND v = ''", &[]).await?;
+    assert_eq!(empty.get::<_, i64>(0), 1, "empty text stays empty and is not NULL");
+    Ok(())
+}
+
+#[tokio::test]
+async fn truncate_key_added_later_and_a_transaction_larger_than_memory() -> Result<()> {
+    let sandbox = Sandbox::up_with("[batch]\nmax_bytes = \"1MiB\"\nmax_memory = \"8MiB\"\n")?;
+    let mut source = sandbox.source().await?;
+    // as pgbench -i does: rows first, the key afterwards
+    source
+        .batch_execute(
+            "CREATE TABLE a (id int, v text); INSERT INTO a SELECT g, 'before' FROM generate_series(1, 1000) g;
+             ALTER TABLE a ADD PRIMARY KEY (id); UPDATE a SET v = 'after' WHERE id % 2 = 0; DELETE FROM a WHERE id % 5 = 0;
+             CREATE TABLE b (id int PRIMARY KEY, v text)",
+        )
+        .await?;
+    let transaction = source.transaction().await?;
+    transaction
+        .batch_execute(
+            "INSERT INTO b SELECT g, 'old ' || g FROM generate_series(1, 100) g; TRUNCATE b;
+             INSERT INTO b SELECT g, repeat(md5(g::text), 10) FROM generate_series(1, 100000) g;
+             UPDATE b SET v = 'changed' WHERE id % 3 = 0; DELETE FROM b WHERE id % 7 = 0",
+        )
+        .await?;
+    transaction.commit().await?;
+    sandbox.wait_and_compare()?;
+    source.batch_execute("TRUNCATE a, b; INSERT INTO a VALUES (1, 'again')").await?;
+    sandbox.wait_and_compare()?;
+    Ok(())
+}
