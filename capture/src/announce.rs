@@ -48,7 +48,11 @@ pub struct Announcer {
 impl Announcer {
     /// Announces what is staged, in order, for as long as the process runs. What a former run may not have announced
     /// comes first.
-    pub async fn announce(&self, mut staged: mpsc::UnboundedReceiver<SegmentStaged>, mut again: mpsc::UnboundedReceiver<u64>) {
+    pub async fn announce(
+        &self,
+        mut staged: mpsc::UnboundedReceiver<SegmentStaged>,
+        mut again: mpsc::UnboundedReceiver<u64>,
+    ) {
         let mut waiting: VecDeque<SegmentStaged> = VecDeque::new();
         loop {
             tokio::select! {
@@ -134,7 +138,8 @@ impl Announcer {
                         repeat = self.take(ack).or(repeat);
                     }
                     if let Some(missing) = repeat
-                        && last_repeat.is_none_or(|(seq, when)| seq != missing || when.elapsed() > RECEIPT_CHECK)
+                        && last_repeat
+                            .is_none_or(|(seq, when)| seq != missing || when.elapsed() > RECEIPT_CHECK)
                     {
                         tracing::warn!(segment = missing, "the loader lacks it: announcing again from there");
                         last_repeat = Some((missing, Instant::now()));

@@ -9,7 +9,7 @@ use aws_credential_types::Credentials;
 use crate::config::AwsConfig;
 
 pub use objects::{Objects, PutOnce};
-pub use queues::{ReceivedAck, Queues};
+pub use queues::{Queues, ReceivedAck};
 
 /// The SDK's settings: the environment's, with what the config file says over them.
 pub async fn sdk_config(config: &AwsConfig) -> SdkConfig {
@@ -21,7 +21,8 @@ pub async fn sdk_config(config: &AwsConfig) -> SdkConfig {
         loader = loader.endpoint_url(endpoint);
     }
     if let (Some(id), Some(secret)) = (&config.access_key_id, &config.secret_access_key) {
-        loader = loader.credentials_provider(Credentials::new(id, secret.reveal(), None, None, "re_dms config"));
+        loader =
+            loader.credentials_provider(Credentials::new(id, secret.reveal(), None, None, "re_dms config"));
     }
     loader.load().await
 }

@@ -149,7 +149,8 @@ impl Collector {
     /// What can't be understood or held. The local WAL still has it.
     pub fn run(mut self, input: &Receiver<Vec<Input>>) -> Result<()> {
         loop {
-            let wait = self.open.map_or(Duration::from_secs(60), |open| open.due - Instant::now().min(open.due));
+            let wait =
+                self.open.map_or(Duration::from_secs(60), |open| open.due - Instant::now().min(open.due));
             match input.recv_timeout(wait) {
                 Ok(group) => {
                     for item in group {
@@ -366,7 +367,11 @@ impl Collector {
     /// Waits while the stager is busy: that is what bounds memory.
     fn hand_on(&self, item: StageItem) -> Result<()> {
         self.out.blocking_send(item).map_err(|_| {
-            Error::fatal(Who::Stream, "the stager ended before the collector", "see the error that was logged before")
+            Error::fatal(
+                Who::Stream,
+                "the stager ended before the collector",
+                "see the error that was logged before",
+            )
         })
     }
 }
@@ -382,7 +387,11 @@ fn decode(payload: &[u8]) -> Result<Message<'_>> {
 }
 
 fn unexpected(what: &str) -> Error {
-    Error::fatal(Who::Source, format!("the replication stream holds {what}"), "report this with the server's version")
+    Error::fatal(
+        Who::Source,
+        format!("the replication stream holds {what}"),
+        "report this with the server's version",
+    )
 }
 
 fn impossible(error: &BatchError) -> Error {

@@ -14,7 +14,7 @@ use reader::Reader;
 pub use reader::{ConfigErrors, Problem};
 pub use units::ByteSize;
 
-use crate::replication::ConnectParams;
+use crate::replication::{ConnectParams, ReplicationError};
 
 /// Everything that a stream's capture needs to know.
 #[derive(Clone, Debug)]
@@ -307,7 +307,12 @@ fn identifier(text: &str) -> Result<String, String> {
 
 fn connection_url(text: &str) -> Result<Secret, String> {
     let checked = ConnectParams::from_url(text).map(|_| Secret::new(text.to_owned()));
-    checked.map_err(|error| format!("can't be used: {error}"))
+    checked.map_err(|error| match error {
+        ReplicationError::Url { reason } => {
+            format!("is no connection URL: {reason} (postgres://user@host:5432/database)")
+        }
+        other => format!("can't be used: {other}"),
+    })
 }
 
 fn advance_on(text: &str) -> Result<AdvanceOn, String> {

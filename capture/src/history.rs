@@ -39,7 +39,11 @@ impl<'a> History<'a> {
         let key = self.layout.segment(self.epoch, seq).manifest();
         let Some(json) = self.objects.get(&key).await? else { return Ok(None) };
         let manifest = Manifest::from_json(&json).map_err(|error| {
-            Error::fatal(Who::Stream, format!("{key}: {error}"), "was it changed by hand, or written by a newer re_dms?")
+            Error::fatal(
+                Who::Stream,
+                format!("{key}: {error}"),
+                "was it changed by hand, or written by a newer re_dms?",
+            )
         })?;
         Ok(Some(StagedSegment { manifest, sha256: sha256_hex(&json) }))
     }

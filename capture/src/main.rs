@@ -59,7 +59,8 @@ fn start_logging(config: &LogConfig) {
     match config.format {
         LogFormat::Json => builder.json().init(),
         LogFormat::Text => {
-            let color = std::io::IsTerminal::is_terminal(&std::io::stderr()) && std::env::var_os("NO_COLOR").is_none();
+            let color = std::io::IsTerminal::is_terminal(&std::io::stderr())
+                && std::env::var_os("NO_COLOR").is_none();
             builder.with_ansi(color).init();
         }
     }

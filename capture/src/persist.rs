@@ -188,7 +188,11 @@ impl Persister {
     /// Waits while the collector is busy: that is what bounds memory.
     fn hand_on(&self, inputs: Vec<Input>) -> Result<()> {
         self.out.send(inputs).map_err(|_| {
-            Error::fatal(Who::Stream, "the collector ended before the stream", "see the error that was logged before")
+            Error::fatal(
+                Who::Stream,
+                "the collector ended before the stream",
+                "see the error that was logged before",
+            )
         })
     }
 
@@ -223,5 +227,9 @@ fn lsn_at(payload: &[u8], offset: usize) -> Option<Lsn> {
 }
 
 fn disk(error: &WalError) -> Error {
-    Error::fatal(Who::Machine, error.to_string(), "see above; nothing is lost, and the next start goes on from here")
+    Error::fatal(
+        Who::Machine,
+        error.to_string(),
+        "see above; nothing is lost, and the next start goes on from here",
+    )
 }

@@ -65,7 +65,9 @@ impl Snapshot {
     #[must_use]
     pub fn lag_seconds(&self) -> f64 {
         let now = Timestamp::try_from(SystemTime::now()).unwrap_or(Timestamp::UNIX_EPOCH);
-        self.oldest_staged.or(self.oldest_batched).map_or(0.0, |oldest| now.duration_since(oldest).as_secs_f64().max(0.0))
+        self.oldest_staged
+            .or(self.oldest_batched)
+            .map_or(0.0, |oldest| now.duration_since(oldest).as_secs_f64().max(0.0))
     }
 }
 

@@ -13,8 +13,8 @@ use crate::error::{Error, Result, Who};
 use crate::persist::Arrival;
 use crate::progress::Progress;
 use crate::replication::{
-    ConnectParams, Event, ReplicationClient, ReplicationError, ReplicationReader, ReplicationStream, ReplicationWriter,
-    StartOptions,
+    ConnectParams, Event, ReplicationClient, ReplicationError, ReplicationReader, ReplicationStream,
+    ReplicationWriter, StartOptions,
 };
 use crate::retry::Backoff;
 use crate::start::{self, ServerIdentity};
@@ -130,7 +130,8 @@ impl Receiver {
             vec![self.config.source.publication.clone()],
             false,
         );
-        let stream = client.start(&self.config.slot.name, start, &options).await.map_err(|error| failure(&error))?;
+        let stream =
+            client.start(&self.config.slot.name, start, &options).await.map_err(|error| failure(&error))?;
         Ok(Some((stream, start)))
     }
 
@@ -287,5 +288,9 @@ fn failure(error: &ReplicationError) -> Error {
 }
 
 fn ended() -> Error {
-    Error::fatal(Who::Stream, "the local WAL's thread ended before the stream", "see the error that was logged before")
+    Error::fatal(
+        Who::Stream,
+        "the local WAL's thread ended before the stream",
+        "see the error that was logged before",
+    )
 }

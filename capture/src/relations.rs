@@ -116,7 +116,7 @@ mod tests {
         let config = r#"
             stream = "t"
             data_dir = "/d"
-            source = { url = "postgres://h/d", exclude = ["*.hidden"] }
+            source = { url = "postgres://u@h/d", exclude = ["*.hidden"] }
             s3.bucket = "bucket"
             queues = { segments_url = "http://q/s.fifo", acks_url = "http://q/a" }
         "#;

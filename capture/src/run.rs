@@ -65,9 +65,8 @@ pub async fn run(config: Config) -> Result<()> {
 
     let epoch = place.epoch.to_string();
     let folder = config.data_dir.join("wal");
-    let (wal, recovery) = LocalWal::open(&folder, &epoch).map_err(|error| {
-        Error::fatal(Who::Machine, error.to_string(), "see above")
-    })?;
+    let (wal, recovery) = LocalWal::open(&folder, &epoch)
+        .map_err(|error| Error::fatal(Who::Machine, error.to_string(), "see above"))?;
     let held = recovery.last_commit.map_or(place.staged_lsn, |lsn| lsn.max(place.staged_lsn));
     start::check_held(&config, place.confirmed, held.max(place.anchored))?;
     tracing::info!(
@@ -134,7 +133,12 @@ impl Stream {
         let mut background = JoinSet::new();
         let status = StatusFile::new(&config.data_dir, &config.stream, &epoch);
         background.spawn(status.clone().follow(progress.subscribe()));
-        background.spawn(anchor(Arc::clone(&config), Arc::clone(&progress), objects.clone(), layout.position_json(&epoch)));
+        background.spawn(anchor(
+            Arc::clone(&config),
+            Arc::clone(&progress),
+            objects.clone(),
+            layout.position_json(&epoch),
+        ));
         let announcer = Arc::new(Announcer {
             identity: identity.clone(),
             epoch: place.epoch.clone(),
@@ -181,8 +185,13 @@ impl Stream {
             predecessor,
             start_lsn: place.staged_lsn,
         };
-        let receiver =
-            Receiver { config, server, progress: Arc::clone(&progress), arrivals: arrivals_in, stop: stopping };
+        let receiver = Receiver {
+            config,
+            server,
+            progress: Arc::clone(&progress),
+            arrivals: arrivals_in,
+            stop: stopping,
+        };
 
         let mut parts: JoinSet<(&'static str, Result<()>)> = JoinSet::new();
         parts.spawn(async move { ("receiver", receiver.run().await) });
@@ -218,7 +227,9 @@ async fn supervise(mut parts: JoinSet<(&'static str, Result<()>)>, stop: &watch:
         }
     };
     if tokio::time::timeout(STOP_PATIENCE, rest).await.is_err() {
-        tracing::warn!("the last batch could not be staged in time; the next start stages it from the local WAL");
+        tracing::warn!(
+            "the last batch could not be staged in time; the next start stages it from the local WAL"
+        );
     }
     failure.map_or(Ok(()), Err)
 }
@@ -231,7 +242,9 @@ fn failed(ended: Result<(&'static str, Result<()>), tokio::task::JoinError>) -> 
             tracing::error!(part, %error, "ended");
             Some(error)
         }
-        Err(error) => Some(Error::fatal(Who::Machine, format!("a task broke off: {error}"), "report this as a bug")),
+        Err(error) => {
+            Some(Error::fatal(Who::Machine, format!("a task broke off: {error}"), "report this as a bug"))
+        }
     }
 }
 
@@ -245,10 +258,16 @@ fn on_thread(
         // Nobody waits for it any more if the process is ending.
         let _ = done.send(work());
     });
-    spawned.map_err(|error| Error::fatal(Who::Machine, format!("no thread can be started: {error}"), "raise the limits"))?;
+    spawned.map_err(|error| {
+        Error::fatal(Who::Machine, format!("no thread can be started: {error}"), "raise the limits")
+    })?;
     Ok(async move {
         outcome.await.unwrap_or_else(|_| {
-            Err(Error::fatal(Who::Machine, format!("the thread {name} broke off"), "report this as a bug, with the log"))
+            Err(Error::fatal(
+                Who::Machine,
+                format!("the thread {name} broke off"),
+                "report this as a bug, with the log",
+            ))
         })
     })
 }

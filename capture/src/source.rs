@@ -53,7 +53,9 @@ impl Source {
     /// # Errors
     /// If it is too old, or its `wal_level` too low.
     pub async fn check_server(&self) -> Result<()> {
-        let row = self.query_one("SELECT current_setting('server_version_num')::int, current_setting('wal_level')").await?;
+        let row = self
+            .query_one("SELECT current_setting('server_version_num')::int, current_setting('wal_level')")
+            .await?;
         let version: i32 = row.get(0);
         if version < OLDEST_VERSION {
             let found = version / 10_000;
@@ -89,7 +91,11 @@ impl Source {
     pub async fn slot(&self, name: &str) -> Result<Option<SlotState>> {
         let sql = "SELECT plugin::text, database::text, confirmed_flush_lsn::text, wal_status::text \
                    FROM pg_replication_slots WHERE slot_name = $1::text::name";
-        let row = self.client.query_opt(sql, &[&name]).await.map_err(|error| failure("reading the slots", &error))?;
+        let row = self
+            .client
+            .query_opt(sql, &[&name])
+            .await
+            .map_err(|error| failure("reading the slots", &error))?;
         Ok(row.map(|row| SlotState {
             plugin: row.get(0),
             database: row.get(1),
@@ -112,10 +118,16 @@ impl Source {
                 }
                 _ => "see the server's log",
             };
-            Error::fatal(Who::Source, format!("the slot {name} can't be created: {}", server_text(&error)), hint)
+            Error::fatal(
+                Who::Source,
+                format!("the slot {name} can't be created: {}", server_text(&error)),
+                hint,
+            )
         })?;
         let text: String = row.get(0);
-        text.parse().map_err(|error| Error::fatal(Who::Source, format!("the new slot's position: {error}"), "report this"))
+        text.parse().map_err(|error| {
+            Error::fatal(Who::Source, format!("the new slot's position: {error}"), "report this")
+        })
     }
 
     /// Drops the slot.
@@ -136,7 +148,11 @@ impl Source {
     pub async fn ensure_publication(&self, config: &SourceConfig) -> Result<bool> {
         let name = &config.publication;
         let sql = "SELECT pubviaroot FROM pg_publication WHERE pubname = $1::text::name";
-        let found = self.client.query_opt(sql, &[name]).await.map_err(|error| failure("reading publications", &error))?;
+        let found = self
+            .client
+            .query_opt(sql, &[name])
+            .await
+            .map_err(|error| failure("reading publications", &error))?;
         if let Some(row) = found {
             if !row.get::<_, bool>(0) {
                 tracing::warn!(
@@ -217,10 +233,13 @@ impl Source {
         let sql = "SELECT n.nspname::text, c.relname::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
                    WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND c.relpersistence = 'p' \
                    AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_' ORDER BY 1, 2";
-        let rows = self.client.query(sql, &[]).await.map_err(|error| failure("reading the tables", &error))?;
+        let rows =
+            self.client.query(sql, &[]).await.map_err(|error| failure("reading the tables", &error))?;
         let names = rows.iter().map(|row| (row.get::<_, &str>(0), row.get::<_, &str>(1)));
         let picked = names.filter(|(schema, table)| config.tables.picks(schema, table));
-        Ok(picked.map(|(schema, table)| format!("{}.{}", quote_identifier(schema), quote_identifier(table))).collect())
+        Ok(picked
+            .map(|(schema, table)| format!("{}.{}", quote_identifier(schema), quote_identifier(table)))
+            .collect())
     }
 
     async fn query_one(&self, sql: &str) -> Result<tokio_postgres::Row> {
@@ -234,7 +253,11 @@ impl Source {
 /// If the URL asks for TLS, which this version does not speak yet.
 pub fn parse_url(config: &SourceConfig) -> Result<tokio_postgres::Config> {
     let mut options: tokio_postgres::Config = config.url.reveal().parse().map_err(|_| {
-        Error::fatal(Who::Source, "source.url is no connection URL", "expected postgres://user@host:5432/database")
+        Error::fatal(
+            Who::Source,
+            "source.url is no connection URL",
+            "expected postgres://user@host:5432/database",
+        )
     })?;
     if let Some(password) = &config.password {
         options.password(password.reveal());
@@ -277,11 +300,17 @@ fn connect_failure(error: &tokio_postgres::Error) -> Error {
         // tokio-postgres's text for I/O errors names the cause only in its source
         let cause = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
         let what = format!("PostgreSQL can't be reached: {error}: {cause}");
-        return Error::passing(Who::Source, what, "check host and port in source.url, and that the server is up");
+        return Error::passing(
+            Who::Source,
+            what,
+            "check host and port in source.url, and that the server is up",
+        );
     };
     let what = format!("PostgreSQL refused the connection: {}", server_text(error));
     match code.code() {
-        "28P01" | "28000" => Error::fatal(Who::Source, what, "check user and password in source.url, and pg_hba.conf"),
+        "28P01" | "28000" => {
+            Error::fatal(Who::Source, what, "check user and password in source.url, and pg_hba.conf")
+        }
         "3D000" => Error::fatal(Who::Source, what, "check the database's name in source.url"),
         _ => Error::passing(Who::Source, what, "it is tried again"),
     }

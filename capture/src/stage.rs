@@ -141,7 +141,11 @@ impl Stager {
             Error::fatal(Who::Machine, format!("rendering a step broke off: {error}"), "report this as a bug")
         })?;
         rendered.map_err(|error| {
-            Error::fatal(Who::Stream, error.to_string(), "exclude the table (source.exclude) until it is resolved")
+            Error::fatal(
+                Who::Stream,
+                error.to_string(),
+                "exclude the table (source.exclude) until it is resolved",
+            )
         })
     }
 

@@ -121,11 +121,18 @@ async fn read_record(objects: &Objects, layout: &StreamLayout) -> Result<Option<
     let key = layout.stream_json();
     let Some(json) = objects.get(&key).await? else { return Ok(None) };
     let malformed = |what: String| {
-        Error::fatal(Who::Stream, format!("{key}: {what}"), "was it changed by hand, or written by a newer re_dms?")
+        Error::fatal(
+            Who::Stream,
+            format!("{key}: {what}"),
+            "was it changed by hand, or written by a newer re_dms?",
+        )
     };
     let record: StreamRecord = serde_json::from_slice(&json).map_err(|error| malformed(error.to_string()))?;
     if record.format > FORMAT {
-        return Err(malformed(format!("format {} is newer than this version reads ({FORMAT})", record.format)));
+        return Err(malformed(format!(
+            "format {} is newer than this version reads ({FORMAT})",
+            record.format
+        )));
     }
     Ok(Some(record))
 }
@@ -214,7 +221,10 @@ fn check_identity(config: &Config, epoch: &Epoch, server: &ServerIdentity) -> Re
     if epoch.slot != config.slot.name {
         return Err(Error::fatal(
             Who::Stream,
-            format!("the stream {} reads the slot {}, and slot.name is {}", config.stream, epoch.slot, config.slot.name),
+            format!(
+                "the stream {} reads the slot {}, and slot.name is {}",
+                config.stream, epoch.slot, config.slot.name
+            ),
             "correct slot.name, or begin a stream with another name",
         ));
     }
@@ -235,7 +245,9 @@ async fn check_slot(config: &Config, source: &Source, epoch: &Epoch, slot: Optio
     let Some(slot) = slot else {
         return Err(Error::fatal(
             Who::Stream,
-            format!("the replication slot {name} of epoch {epoch} is gone, and with it the changes that it held back"),
+            format!(
+                "the replication slot {name} of epoch {epoch} is gone, and with it the changes that it held back"
+            ),
             "find out who dropped it; to begin again choose a new stream name (or remove the stream's stream.json from \
              the bucket) and copy the tables anew",
         ));
@@ -272,7 +284,11 @@ async fn read_place(objects: &Objects, layout: &StreamLayout, epoch: Epoch, conf
     };
     if let Some((first, last)) = history.range().await? {
         let missing = |seq: u64| {
-            Error::fatal(Who::Stream, format!("the manifest of segment {seq} vanished from S3"), "who else writes there?")
+            Error::fatal(
+                Who::Stream,
+                format!("the manifest of segment {seq} vanished from S3"),
+                "who else writes there?",
+            )
         };
         let newest = history.segment(last).await?.ok_or_else(|| missing(last))?;
         place.staged_lsn = newest.manifest.end_lsn;

@@ -85,7 +85,8 @@ impl StatusFile {
             server_wal_end: snapshot.server_wal_end,
             lag_bytes: snapshot.server_wal_end.bytes_since(snapshot.loaded.0),
             lag_seconds: snapshot.lag_seconds(),
-            segments_in_flight: snapshot.segments_staged - snapshot.segments_loaded.min(snapshot.segments_staged),
+            segments_in_flight: snapshot.segments_staged
+                - snapshot.segments_loaded.min(snapshot.segments_staged),
             segments_staged: snapshot.segments_staged,
             segments_loaded: snapshot.segments_loaded,
             transactions: snapshot.transactions,

@@ -44,6 +44,7 @@ pub(crate) struct State {
 #[derive(Clone)]
 struct Statement {
     token: Option<String>,
+    request: String,
     created: u64,
     questions: u32,
     error: Option<String>,
@@ -78,16 +79,22 @@ fn api_error(kind: ApiErrorKind) -> ApiError {
 }
 
 impl Statements for FakeApi {
-    async fn submit(&self, submission: &Submission, _: Duration) -> Result<Submitted, ApiError> {
+    async fn submit(&self, submission: &Submission, wait: Duration) -> Result<Submitted, ApiError> {
         let mut state = self.0.lock().unwrap();
         if matches!(state.faults.front(), Some(Fault::Throttle)) {
             state.faults.pop_front();
             return Err(api_error(ApiErrorKind::Busy));
         }
+        let request = format!("{submission:?} {wait:?}");
         let known = submission.token.is_some()
             && state.statements.iter().any(|statement| statement.token == submission.token);
-        if !known {
-            let statement = state.execute(submission);
+        if known {
+            // As strict as it may be: AWS does not say what a token does with another request.
+            let of_token = |statement: &&Statement| statement.token == submission.token;
+            assert_eq!(state.statements.iter().find(of_token).unwrap().request, request);
+        } else {
+            let mut statement = state.execute(submission);
+            statement.request = request;
             state.statements.push(statement);
         }
         if submission.token.is_some() && matches!(state.faults.front(), Some(Fault::LoseAnswer)) {
@@ -146,6 +153,7 @@ impl State {
         self.clock += 1;
         let mut statement = Statement {
             token: submission.token.clone(),
+            request: String::new(),
             created: self.clock,
             questions: 0,
             error: None,

@@ -15,6 +15,10 @@ use crate::statements::{
 /// How often a call without a clear answer is made again. The SDK has tried by then, too.
 const UNCLEAR_CALLS: u32 = 3;
 
+/// How long a submission waits for the statement's end before it is asked for. Always the same: a known token may come with
+/// nothing but the very same request.
+const SUBMISSION_WAIT: Duration = Duration::from_secs(2);
+
 /// The first pause of a busy API's client; each one is up to twice as long as the one before.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 
@@ -59,8 +63,10 @@ impl<'a, A: Statements> Runner<'a, A> {
     pub async fn submit(&self, submission: &Submission) -> Result<Submitted, LoadError> {
         let mut pauses = Pauses::default();
         loop {
-            let wait = self.wait(&submission.name)?;
-            match self.api.submit(submission, wait).await {
+            if self.wait(&submission.name)? < SUBMISSION_WAIT {
+                return Err(hand_over(&submission.name));
+            }
+            match self.api.submit(submission, SUBMISSION_WAIT).await {
                 Ok(submitted) => return Ok(submitted),
                 Err(error) => self.pause(&mut pauses, error).await?,
             }

@@ -22,8 +22,8 @@ pub struct Progress {
     pub target: Lsn,
     /// What the capture tells, once it has told anything.
     pub status: Option<CaptureStatus>,
-    /// `pg_replication_slots.confirmed_flush_lsn`
-    pub confirmed: Lsn,
+    /// `pg_replication_slots.confirmed_flush_lsn`, if there is such a slot.
+    pub confirmed: Option<Lsn>,
     /// Does a capture run?
     pub captured: bool,
 }
@@ -40,8 +40,12 @@ impl Progress {
         let CaptureStatus { received, durable, staged, loaded, .. } = status;
         let mut text = format!(
             "target {} · received {received} · durable {durable} · staged {staged} · loaded {loaded} · confirmed {}",
-            self.target, self.confirmed
+            self.target,
+            self.confirmed.unwrap_or_default()
         );
+        if self.confirmed.is_none() {
+            text.push_str(" · the slot does not exist");
+        }
         if !self.captured {
             text.push_str(" · the capture is not running");
         }
@@ -71,7 +75,7 @@ pub async fn wait(dir: &Path, timeout: Duration, mut tell: impl FnMut(&Progress)
         let confirmed = confirmed(&client, &slot).await?;
         let captured = status.as_ref().and_then(|status| status.process(&folder.capture_config())).is_some();
         let progress = Progress { target, status, confirmed, captured };
-        let slot_follows = !config.advances_on_loaded() || confirmed >= target;
+        let slot_follows = !config.advances_on_loaded() || confirmed >= Some(target);
         if progress.loaded() >= target && slot_follows {
             return Ok(());
         }
@@ -96,13 +100,10 @@ async fn barrier(client: &Client) -> Result<Lsn> {
     position(client.query_one(sql, &[]).await.map_err(Error::database(Part::Source))?.get(0))
 }
 
-async fn confirmed(client: &Client, slot: &str) -> Result<Lsn> {
+async fn confirmed(client: &Client, slot: &str) -> Result<Option<Lsn>> {
     let sql = "SELECT confirmed_flush_lsn::text FROM pg_replication_slots WHERE slot_name = $1";
     let row = client.query_opt(sql, &[&slot]).await.map_err(Error::database(Part::Source))?;
-    match row.and_then(|row| row.get::<_, Option<String>>(0)) {
-        Some(text) => position(text),
-        None => Ok(Lsn::ZERO),
-    }
+    row.and_then(|row| row.get::<_, Option<String>>(0)).map(position).transpose()
 }
 
 #[allow(clippy::needless_pass_by_value)] // straight from a row

@@ -126,6 +126,7 @@ const VALUES: &[(&str, &str, &str, &str)] = &[
     ("\"char\"", "'x'", "text", "'x'"),
     ("name", "'n'", "text", "'n'"),
     ("bytea", "'\\x00ff'", "bytea", "'\\x00ff'"),
+    ("bytea", "''", "bytea", "NULL"),
     ("date", "'2024-02-29'", "date", "'2024-02-29'"),
     ("date", "'infinity'", "date", "NULL"),
     ("date", "'0044-03-15 BC'", "date", "NULL"),

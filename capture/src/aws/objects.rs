@@ -127,7 +127,8 @@ impl Objects {
     /// # Errors
     /// If S3 refuses or can't be reached.
     pub async fn first_key_after(&self, prefix: &str, after: &str) -> Result<Option<String>> {
-        let list = self.client.list_objects_v2().bucket(&self.bucket).prefix(prefix).start_after(after).max_keys(1);
+        let list =
+            self.client.list_objects_v2().bucket(&self.bucket).prefix(prefix).start_after(after).max_keys(1);
         let page = list.send().await.map_err(|error| self.failure(&format!("listing {prefix}"), &error))?;
         Ok(page.contents().first().and_then(|object| object.key()).map(str::to_owned))
     }
@@ -138,7 +139,9 @@ impl Objects {
     {
         let what = format!("{doing} in bucket {} failed: {}", self.bucket, DisplayErrorContext(error));
         match error.raw_response().map(|response| response.status().as_u16()) {
-            Some(403) => Error::fatal(Who::Storage, what, "check the rights of the capture's role on the bucket"),
+            Some(403) => {
+                Error::fatal(Who::Storage, what, "check the rights of the capture's role on the bucket")
+            }
             _ => Error::passing(
                 Who::Storage,
                 what,

@@ -49,7 +49,11 @@ impl Queues {
             sent.map_err(|error| {
                 if error.as_service_error().is_some() {
                     let what = format!("{key} can't be used: {}", DisplayErrorContext(&error));
-                    Error::fatal(Who::Queue, what, format!("create the queue, or correct {key} and the role's rights"))
+                    Error::fatal(
+                        Who::Queue,
+                        what,
+                        format!("create the queue, or correct {key} and the role's rights"),
+                    )
                 } else {
                     failure(key, &error)
                 }
@@ -87,7 +91,10 @@ impl Queues {
         let messages = received.messages.unwrap_or_default().into_iter();
         Ok(messages
             .filter_map(|message| {
-                Some(ReceivedAck { ack: message.body().and_then(parse), receipt_handle: message.receipt_handle? })
+                Some(ReceivedAck {
+                    ack: message.body().and_then(parse),
+                    receipt_handle: message.receipt_handle?,
+                })
             })
             .collect())
     }

@@ -59,7 +59,8 @@ impl ReadBack {
                     xid = transaction.begin.xid,
                     "a transaction larger than its share of batch.max_memory is read back from the local WAL"
                 );
-                let records = wal::read_from(&self.folder, transaction.at).map_err(|error| read_failure(&error))?;
+                let records =
+                    wal::read_from(&self.folder, transaction.at).map_err(|error| read_failure(&error))?;
                 Ok(Frames::Wal { records, begun: false })
             }
         }
@@ -79,9 +80,11 @@ impl Iterator for Frames {
         match self {
             Frames::Memory(frames) => frames.next().map(Ok),
             Frames::Wal { records, begun } => loop {
-                let record = match records.next()? {
-                    Ok(record) => record,
-                    Err(error) => return Some(Err(read_failure(&error))),
+                let record = match records.next() {
+                    Some(Ok(record)) => record,
+                    Some(Err(error)) => return Some(Err(read_failure(&error))),
+                    // The Commit was seen before this reading began, so the log has been shortened behind our back.
+                    None => return Some(Err(shortened())),
                 };
                 match record.payload.first() {
                     Some(b'B') if !*begun => *begun = true,
@@ -93,6 +96,18 @@ impl Iterator for Frames {
     }
 }
 
+fn shortened() -> Error {
+    Error::fatal(
+        Who::Machine,
+        "the local WAL ends in the middle of a transaction that was complete",
+        "did somebody change its files? Remove the folder wal and start again: PostgreSQL still has what is not loaded",
+    )
+}
+
 fn read_failure(error: &wal::WalError) -> Error {
-    Error::fatal(Who::Machine, error.to_string(), "see the hint above; the segment was not cut and nothing is lost")
+    Error::fatal(
+        Who::Machine,
+        error.to_string(),
+        "see the hint above; the segment was not cut and nothing is lost",
+    )
 }

@@ -40,10 +40,11 @@ async fn run(api: &FakeApi, plan: &Plan, began: u64) -> Result<(), Failure> {
 #[tokio::test]
 async fn a_later_invocation_waits_for_what_runs() {
     for transport in [Transport::Batch, Transport::Session] {
-        let api = FakeApi::with_ledger(&[], [Fault::Slow(40)]);
+        let api = FakeApi::with_ledger(&[], [Fault::Slow(150)]);
         let plan = plan(transport);
-        let first = run_until(&api, &plan, 0, Duration::from_millis(4_200)).await;
+        let first = run_until(&api, &plan, 0, Duration::from_millis(5_500)).await;
         assert!(matches!(first, Err(LoadError::HandOver { .. })), "{first:?}");
+        assert_eq!((api.ledger().len(), api.transactions()), (usize::from(transport == Transport::Batch), 1));
         run(&api, &plan, 1).await.unwrap();
         assert_eq!((api.ledger(), api.transactions()), (vec![1], 1), "{transport:?}");
         assert_eq!(api.0.lock().unwrap().rolled_back, 0);

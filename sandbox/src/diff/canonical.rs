@@ -52,7 +52,7 @@ pub(super) fn source(column: &SourceColumn, c: &str) -> String {
         }
         ValueClass::Bytea => match column.mapping.redshift {
             RedshiftType::Varbyte(bytes) => {
-                format!("CASE WHEN octet_length({c}) <= {bytes} THEN encode({c}, 'hex') END")
+                format!("CASE WHEN octet_length({c}) BETWEEN 1 AND {bytes} THEN encode({c}, 'hex') END")
             }
             _ => format!("encode({c}, 'hex')"),
         },
