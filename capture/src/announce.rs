@@ -78,7 +78,7 @@ impl Announcer {
         let history = History::new(&self.objects, &self.layout, &epoch);
         let mut seq = seq;
         let mut backoff = Backoff::new();
-        while seq <= self.flight(|flight| flight.staged_seq()) {
+        while seq <= self.flight(Flight::staged_seq) {
             match history.segment(seq).await {
                 Ok(Some(segment)) => {
                     let message = SegmentStaged {
@@ -129,7 +129,7 @@ impl Announcer {
         let mut last_repeat: Option<(u64, Instant)> = None;
         let mut last_receipt_check = Instant::now();
         loop {
-            let loaded_before = self.flight(|flight| flight.loaded_seq());
+            let loaded_before = self.flight(Flight::loaded_seq);
             match self.queues.receive_acks(LONG_POLL).await {
                 Ok(acks) => {
                     backoff = Backoff::new();

@@ -188,7 +188,7 @@ impl Collector {
             }
             Message::Commit(commit) => {
                 if let Some(transaction) = self.transaction.take() {
-                    self.commit(transaction, commit)?;
+                    self.commit(&transaction, commit)?;
                 }
             }
             _ if self.transaction.is_some() => {
@@ -220,10 +220,10 @@ impl Collector {
     }
 
     /// Applies a whole transaction.
-    fn commit(&mut self, transaction: OpenTransaction, commit: Commit) -> Result<()> {
+    fn commit(&mut self, transaction: &OpenTransaction, commit: Commit) -> Result<()> {
         let passed_over = commit.end_lsn <= self.staged;
         let mut changes = 0;
-        for frame in self.read_back.open(&transaction)? {
+        for frame in self.read_back.open(transaction)? {
             let frame = frame?;
             if passed_over {
                 if let Message::Relation(relation) = decode(&frame)? {
@@ -395,5 +395,5 @@ fn unexpected(what: &str) -> Error {
 }
 
 fn impossible(error: &BatchError) -> Error {
-    Error::fatal(Who::Stream, error.to_string(), "exclude the table (source.exclude) until it is resolved")
+    Error::told(Who::Stream, false, error)
 }

@@ -49,6 +49,15 @@ impl Error {
         Self { who, retry: false, what: what.into(), hint: hint.into() }
     }
 
+    /// An error of one of our own pure parts, whose text ends in `(hint: …)` if it has one.
+    pub fn told(who: Who, retry: bool, error: &dyn fmt::Display) -> Self {
+        let text = error.to_string();
+        let parts = text.strip_suffix(')').and_then(|text| text.rsplit_once(" (hint: "));
+        let (what, hint) =
+            parts.unwrap_or((&text, if retry { "it is tried again" } else { "see the log before this" }));
+        Self { who, retry, what: what.to_owned(), hint: hint.to_owned() }
+    }
+
     /// Something that may pass by itself.
     pub fn passing(who: Who, what: impl Into<String>, hint: impl Into<String>) -> Self {
         Self { who, retry: true, what: what.into(), hint: hint.into() }
@@ -57,3 +66,17 @@ impl Error {
 
 /// Short for results of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hint_in_the_text_becomes_the_hint() {
+        let error = Error::told(Who::Machine, false, &"the disk (sda) is full (hint: make room)");
+        assert_eq!((error.what.as_str(), error.hint.as_str()), ("the disk (sda) is full", "make room"));
+        assert_eq!(error.to_string(), "this machine: the disk (sda) is full\n  hint: make room");
+        let error = Error::told(Who::Source, true, &"gone");
+        assert_eq!((error.what.as_str(), error.hint.as_str()), ("gone", "it is tried again"));
+    }
+}

@@ -227,9 +227,5 @@ fn lsn_at(payload: &[u8], offset: usize) -> Option<Lsn> {
 }
 
 fn disk(error: &WalError) -> Error {
-    Error::fatal(
-        Who::Machine,
-        error.to_string(),
-        "see above; nothing is lost, and the next start goes on from here",
-    )
+    Error::told(Who::Machine, false, error)
 }

@@ -277,14 +277,7 @@ pub async fn identify(client: &mut ReplicationClient) -> Result<ServerIdentity> 
 }
 
 fn failure(error: &ReplicationError) -> Error {
-    let hint = error.server().and_then(|server| server.failure().hint());
-    let retry = error.is_transient();
-    let what = match error.server() {
-        Some(server) => format!("{} ({})", server.message, server.code),
-        None => error.to_string(),
-    };
-    let hint = hint.unwrap_or(if retry { "it is tried again" } else { "see the source's log" });
-    Error { who: Who::Source, retry, what, hint: hint.to_owned() }
+    Error::told(Who::Source, error.is_transient(), error)
 }
 
 fn ended() -> Error {

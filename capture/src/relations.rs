@@ -52,9 +52,7 @@ impl Relations {
         self.claim(&target, source)?;
         let names = (relation.schema, relation.name);
         let shape = TableShape::new(relation.oid, names, (&target.0, &target.1), columns.collect());
-        let shape = shape.map_err(|error| {
-            Error::fatal(Who::Stream, error.to_string(), "rename one of the columns, or exclude the table")
-        })?;
+        let shape = shape.map_err(|error| Error::told(Who::Stream, false, &error))?;
         // The same shape again keeps its identity, so that a reconnect does not split the batch.
         let known = self.shapes.get(&relation.oid).and_then(Option::as_ref);
         if known.is_none_or(|known| **known != shape) {

@@ -65,8 +65,8 @@ pub async fn run(config: Config) -> Result<()> {
 
     let epoch = place.epoch.to_string();
     let folder = config.data_dir.join("wal");
-    let (wal, recovery) = LocalWal::open(&folder, &epoch)
-        .map_err(|error| Error::fatal(Who::Machine, error.to_string(), "see above"))?;
+    let (wal, recovery) =
+        LocalWal::open(&folder, &epoch).map_err(|error| Error::told(Who::Machine, false, &error))?;
     let held = recovery.last_commit.map_or(place.staged_lsn, |lsn| lsn.max(place.staged_lsn));
     start::check_held(&config, place.confirmed, held.max(place.anchored))?;
     tracing::info!(

@@ -140,13 +140,7 @@ impl Stager {
         let rendered = rendered.map_err(|error| {
             Error::fatal(Who::Machine, format!("rendering a step broke off: {error}"), "report this as a bug")
         })?;
-        rendered.map_err(|error| {
-            Error::fatal(
-                Who::Stream,
-                error.to_string(),
-                "exclude the table (source.exclude) until it is resolved",
-            )
-        })
+        rendered.map_err(|error| Error::told(Who::Stream, false, &error))
     }
 
     async fn upload(&self, number: u32, table: &str, rendered: RenderedLoad) -> Result<Load> {

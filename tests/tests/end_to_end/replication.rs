@@ -2,8 +2,8 @@
 
 use anyhow::Result;
 use re_dms_shared::manifest::{Action, Altered, Manifest};
-use re_dms_tests::{Aws, Sandbox};
 use re_dms_tests::workload::Workload;
+use re_dms_tests::{Aws, Sandbox};
 
 #[tokio::test]
 async fn a_mixed_workload_is_equal_on_both_sides() -> Result<()> {

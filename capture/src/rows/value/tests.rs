@@ -110,8 +110,8 @@ fn dates_outside_of_our_four_digit_years_are_null() {
 }
 
 #[test]
-fn bytea_is_bare_hex_up_to_its_columns_length() {
-    assert_exact(BYTEA, "\\x", "");
+fn bytea_is_bare_hex_unless_empty_or_too_long() {
+    assert_null(BYTEA, "\\x"); // an empty field is NULL to COPY anyway: counted, at least
     assert_exact(BYTEA, "\\x00ff", "00ff");
     let hex = |bytes: usize| format!("\\x{}", "ab".repeat(bytes));
     assert_eq!(write(BYTEA, &hex(1_024_000)).unwrap().1, Outcome::EXACT);
