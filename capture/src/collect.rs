@@ -3,6 +3,7 @@
 //! Runs on a thread of its own. What it is given is fsynced in the local WAL already; what it hands on goes to the
 //! [stager](crate::stage).
 
+mod read_back;
 mod transaction;
 
 use std::sync::Arc;
@@ -23,8 +24,9 @@ use crate::relations::Relations;
 use crate::retention::Retention;
 use crate::stage::{Cut, StageItem};
 use crate::wal::WalPosition;
-use transaction::OpenTransaction;
-pub use transaction::ReadBack;
+use read_back::Frame;
+pub use read_back::ReadBack;
+use transaction::{Body, Taken, Transactions};
 
 /// A logical message with this prefix cuts the batch at once: somebody waits for what came before it.
 const BARRIER: &str = "re_dms.barrier";
@@ -65,7 +67,7 @@ pub struct Limits {
     batch_bytes: usize,
     /// A batch of this size is handed on in the middle of a transaction.
     spill_bytes: usize,
-    /// A transaction with more than this is not held in memory: it is read back from the local WAL.
+    /// A transaction with more than this is not held in memory until its commit: it is read back from the local WAL.
     transaction_bytes: usize,
 }
 
@@ -94,7 +96,7 @@ pub struct Collector {
     retention: Arc<Retention>,
     progress: Arc<Progress>,
     out: mpsc::Sender<StageItem>,
-    transaction: Option<OpenTransaction>,
+    transactions: Transactions,
     batch: Batch,
     open: Option<OpenSegment>,
     /// While no segment is open: nothing of ours lies before this.
@@ -134,7 +136,7 @@ impl Collector {
             retention,
             progress,
             out,
-            transaction: None,
+            transactions: Transactions::new(limits.transaction_bytes),
             batch: Batch::new(),
             open: None,
             idle: None,
@@ -167,47 +169,31 @@ impl Collector {
 
     fn take(&mut self, input: Input) -> Result<()> {
         match input {
-            Input::SessionStart => self.transaction = None,
+            Input::SessionStart => self.transactions.forget(),
             Input::Keepalive { wal_end } => {
-                if self.transaction.is_none() {
+                if self.transactions.is_between() {
                     self.idle = Some(wal_end);
                 }
             }
             Input::Frame { payload, at, end } => {
-                self.frame(&payload, at)?;
                 self.wal_position = Some(end);
+                match self.transactions.take(&payload, at, end)? {
+                    Taken::Part => {}
+                    Taken::Committed(commit, body) => self.commit(commit, body)?,
+                    Taken::Outside => self.outside(&payload)?,
+                }
             }
         }
         Ok(())
     }
 
-    fn frame(&mut self, payload: &Bytes, at: WalPosition) -> Result<()> {
-        match decode(payload)? {
-            Message::Begin(begin) => {
-                self.transaction = Some(OpenTransaction::new(begin, at, self.limits.transaction_bytes));
-            }
-            Message::Commit(commit) => {
-                if let Some(transaction) = self.transaction.take() {
-                    self.commit(&transaction, commit)?;
-                }
-            }
-            _ if self.transaction.is_some() => {
-                if let Some(transaction) = &mut self.transaction {
-                    transaction.push(payload);
-                }
-            }
-            // Outside of a transaction: shapes that the local WAL repeats at the start of a file, those of transactions
-            // that came twice, and messages that were not transactional.
-            message => self.outside(&message)?,
-        }
-        Ok(())
-    }
-
-    fn outside(&mut self, message: &Message<'_>) -> Result<()> {
-        match message {
-            Message::Relation(relation) => self.relations.learn(relation),
+    /// Shapes that the local WAL repeats at the start of a file, those of transactions that came twice, and messages that
+    /// were not transactional.
+    fn outside(&mut self, payload: &[u8]) -> Result<()> {
+        match decode(payload, false)? {
+            Message::Relation(relation) => self.relations.learn(&relation),
             Message::Logical(message) => {
-                self.logical(message);
+                self.logical(&message);
                 Ok(())
             }
             Message::Type(_) | Message::Origin(_) => Ok(()),
@@ -220,13 +206,13 @@ impl Collector {
     }
 
     /// Applies a whole transaction.
-    fn commit(&mut self, transaction: &OpenTransaction, commit: Commit) -> Result<()> {
+    fn commit(&mut self, commit: Commit, body: Body) -> Result<()> {
         let passed_over = commit.end_lsn <= self.staged;
         let mut changes = 0;
-        for frame in self.read_back.open(transaction)? {
+        for frame in self.read_back.frames(body)? {
             let frame = frame?;
             if passed_over {
-                if let Message::Relation(relation) = decode(&frame)? {
+                if let Message::Relation(relation) = decode(&frame.payload, frame.in_block)? {
                     self.relations.learn(&relation)?;
                 }
                 continue;
@@ -251,8 +237,8 @@ impl Collector {
     }
 
     /// Returns whether the frame left something to be loaded.
-    fn apply(&mut self, frame: &[u8]) -> Result<bool> {
-        match decode(frame)? {
+    fn apply(&mut self, frame: &Frame) -> Result<bool> {
+        match decode(&frame.payload, frame.in_block)? {
             Message::Relation(relation) => {
                 self.relations.learn(&relation)?;
                 Ok(false)
@@ -356,7 +342,7 @@ impl Collector {
 
     /// From here on the local WAL holds what is not in a segment.
     fn wal_position_after_last_commit(&self) -> Option<WalPosition> {
-        self.transaction.as_ref().map(|transaction| transaction.at).or(self.wal_position)
+        self.transactions.oldest().or(self.wal_position)
     }
 
     fn hand_on_steps(&mut self) -> Result<()> {
@@ -376,8 +362,8 @@ impl Collector {
     }
 }
 
-fn decode(payload: &[u8]) -> Result<Message<'_>> {
-    pgoutput::decode(payload, false).map_err(|error| {
+fn decode(payload: &[u8], in_block: bool) -> Result<Message<'_>> {
+    pgoutput::decode(payload, in_block).map_err(|error| {
         Error::fatal(
             Who::Source,
             format!("a message of the replication stream can't be read: {error}"),

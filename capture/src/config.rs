@@ -48,6 +48,9 @@ pub struct SourceConfig {
     pub password: Option<Secret>,
     /// The publication's name.
     pub publication: String,
+    /// What the server may use to decode this stream before it sends transactions in progress; none for its own
+    /// `logical_decoding_work_mem`.
+    pub decoding_work_mem: Option<ByteSize>,
     /// Which tables are replicated.
     pub tables: TablePatterns,
 }
@@ -208,6 +211,7 @@ fn read(reader: &mut Reader) -> Option<Config> {
     let url = reader.required("source.url", connection_url);
     let password = reader.optional("source.password", |text| Ok(Secret::new(text.to_owned())));
     let publication = reader.or_default("source.publication", identifier, own_name.clone());
+    let decoding_work_mem = reader.optional("source.decoding_work_mem", units::bytes);
     let include = reader.list("source.include", patterns::pattern, &["*.*"]);
     let exclude = reader.list("source.exclude", patterns::pattern, &[]);
 
@@ -263,6 +267,7 @@ fn read(reader: &mut Reader) -> Option<Config> {
             url: url?,
             password,
             publication,
+            decoding_work_mem,
             tables: TablePatterns::new(include, exclude),
         },
         slot,

@@ -1,6 +1,7 @@
 //! The local WAL's thread: what comes in is appended, fsynced in groups, and only then handed to the collector.
 
-use std::collections::BTreeMap;
+mod descriptions;
+
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 
@@ -16,12 +17,13 @@ use crate::progress::Progress;
 use crate::replication::Event;
 use crate::retention::Retention;
 use crate::wal::{LocalWal, RecordKind, WalError, WalPosition};
+use descriptions::Descriptions;
 
 /// A file of the local WAL is closed at the first commit behind this size.
 const FILE_BYTES: u64 = 64 << 20;
 
 /// The most that is fsynced together, in groups of events.
-const GROUPS_AT_ONCE: usize = 64;
+const GROUPS_AT_ONCE: usize = 16;
 
 /// What the receiver hands over.
 #[derive(Debug)]
@@ -45,9 +47,7 @@ pub struct Persister {
     progress: Arc<Progress>,
     out: SyncSender<Vec<Input>>,
     place: PlaceInStream,
-    /// The last Relation and Type messages by their OID: repeated at the start of each file, so that older files can
-    /// go.
-    descriptions: BTreeMap<(u8, u32), Bytes>,
+    descriptions: Descriptions,
 }
 
 /// Where in the stream's transactions the last frame was.
@@ -57,6 +57,8 @@ enum PlaceInStream {
     Inside,
     /// Inside of one that is held already.
     InsideRepeated,
+    /// Inside of a block of one that is still in progress, with its number.
+    InsideBlock(u32),
 }
 
 impl Persister {
@@ -70,7 +72,7 @@ impl Persister {
         progress: Arc<Progress>,
         out: SyncSender<Vec<Input>>,
     ) -> Self {
-        let (place, descriptions) = (PlaceInStream::Between, BTreeMap::new());
+        let (place, descriptions) = (PlaceInStream::Between, Descriptions::default());
         Self { wal, held, policy, retention, progress, out, place, descriptions }
     }
 
@@ -100,9 +102,12 @@ impl Persister {
         for record in records {
             let record = record.map_err(|error| disk(&error))?;
             let input = match record.kind {
-                RecordKind::SessionStart => Input::SessionStart,
+                RecordKind::SessionStart => {
+                    self.begin_session();
+                    Input::SessionStart
+                }
                 RecordKind::Frame => {
-                    self.describe(&record.payload);
+                    self.follow(&record.payload);
                     Input::Frame { payload: record.payload, at: record.position, end: record.end }
                 }
             };
@@ -117,7 +122,7 @@ impl Persister {
     fn append(&mut self, arrival: Arrival) -> Result<Vec<Input>> {
         match arrival {
             Arrival::Session { start } => {
-                self.place = PlaceInStream::Between;
+                self.begin_session();
                 self.write(RecordKind::SessionStart, Lsn::ZERO, &Bytes::new())?;
                 // Nobody waits any more if the connection is gone again.
                 let _ = start.send(self.held);
@@ -136,32 +141,54 @@ impl Persister {
         }
     }
 
+    /// What was not complete comes again from its beginning.
+    fn begin_session(&mut self) {
+        self.place = PlaceInStream::Between;
+        self.descriptions.forget_unfinished();
+    }
+
     /// PostgreSQL may send again what it was not told to forget, or forgot that it was told: transactions that are held
-    /// are dropped, by the end of their commit.
+    /// are dropped, by the position of their commit. What they say about tables is kept: it is said once a connection.
     fn frame(&mut self, lsn: Lsn, payload: Bytes) -> Result<Option<Input>> {
+        let was_repeated = self.place == PlaceInStream::InsideRepeated;
+        self.follow(&payload);
+        let repeated = was_repeated || self.place == PlaceInStream::InsideRepeated;
+        let describes = matches!(payload.first(), Some(b'R' | b'Y'));
+        if repeated && !describes { Ok(None) } else { self.write_frame(lsn, payload).map(Some) }
+    }
+
+    /// Keeps account of transactions and of what is said about tables. Offsets: PostgreSQL documentation, "Logical
+    /// Replication Message Formats".
+    fn follow(&mut self, payload: &Bytes) {
+        let block = match self.place {
+            PlaceInStream::InsideBlock(xid) => Some(xid),
+            _ => None,
+        };
         match payload.first() {
             Some(b'B') => {
-                let repeated = lsn_at(&payload, 1).is_some_and(|commit_lsn| commit_lsn < self.held);
+                let repeated = lsn_at(payload, 1).is_some_and(|commit_lsn| commit_lsn < self.held);
                 self.place = if repeated { PlaceInStream::InsideRepeated } else { PlaceInStream::Inside };
             }
-            Some(b'R' | b'Y') => {
-                self.describe(&payload);
-                return self.write_frame(lsn, payload).map(Some);
+            Some(b'C') => self.committed(lsn_at(payload, 10)),
+            Some(b'S') if block.is_none() => {
+                self.place = PlaceInStream::InsideBlock(u32_at(payload, 1).unwrap_or_default());
             }
+            Some(b'E') => self.place = PlaceInStream::Between,
+            Some(b'c') if block.is_none() => {
+                self.committed(lsn_at(payload, 14));
+                self.descriptions.commit(u32_at(payload, 1).unwrap_or_default());
+            }
+            Some(b'A') if block.is_none() && u32_at(payload, 1) == u32_at(payload, 5) => {
+                self.descriptions.abort(u32_at(payload, 1).unwrap_or_default());
+            }
+            Some(b'R' | b'Y') => self.descriptions.add(block, payload),
             _ => {}
         }
-        let repeated = self.place == PlaceInStream::InsideRepeated;
-        let committed = payload.first() == Some(&b'C');
-        if committed {
-            self.place = PlaceInStream::Between;
-        }
-        if repeated {
-            return Ok(None);
-        }
-        if committed && let Some(end_lsn) = lsn_at(&payload, 10) {
-            self.held = end_lsn;
-        }
-        self.write_frame(lsn, payload).map(Some)
+    }
+
+    fn committed(&mut self, end_lsn: Option<Lsn>) {
+        self.place = PlaceInStream::Between;
+        self.held = self.held.max(end_lsn.unwrap_or_default());
     }
 
     fn write_frame(&mut self, lsn: Lsn, payload: Bytes) -> Result<Input> {
@@ -182,7 +209,7 @@ impl Persister {
         {
             durable = durable.max(*wal_end);
         }
-        self.progress.durable(Durable(durable));
+        self.progress.durable(Durable(durable), self.held);
     }
 
     /// Waits while the collector is busy: that is what bounds memory.
@@ -200,8 +227,7 @@ impl Persister {
     fn make_room(&mut self) -> Result<()> {
         if self.place == PlaceInStream::Between && self.wal.file_bytes() >= FILE_BYTES {
             self.wal.rotate().map_err(|error| disk(&error))?;
-            let descriptions: Vec<Bytes> = self.descriptions.values().cloned().collect();
-            for payload in descriptions {
+            for payload in self.descriptions.all() {
                 self.write(RecordKind::Frame, Lsn::ZERO, &payload)?;
             }
         }
@@ -210,20 +236,18 @@ impl Persister {
         }
         Ok(())
     }
-
-    fn describe(&mut self, payload: &Bytes) {
-        let kind = payload.first().copied().unwrap_or_default();
-        if let (b'R' | b'Y', Some(oid)) = (kind, payload.get(1..5).and_then(|oid| oid.try_into().ok())) {
-            // A copy: the payload is a slice of a large block, which would stay in memory as long as the table is known.
-            self.descriptions.insert((kind, u32::from_be_bytes(oid)), Bytes::copy_from_slice(payload));
-        }
-    }
 }
 
 /// A position within a Begin or Commit message (PostgreSQL documentation, "Logical Replication Message Formats").
 fn lsn_at(payload: &[u8], offset: usize) -> Option<Lsn> {
     let bytes = payload.get(offset..offset + 8)?.try_into().ok()?;
     Some(Lsn(u64::from_be_bytes(bytes)))
+}
+
+/// A number of a transaction or table within a message.
+fn u32_at(payload: &[u8], offset: usize) -> Option<u32> {
+    let bytes = payload.get(offset..offset + 4)?.try_into().ok()?;
+    Some(u32::from_be_bytes(bytes))
 }
 
 fn disk(error: &WalError) -> Error {

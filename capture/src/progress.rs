@@ -16,6 +16,9 @@ pub struct Snapshot {
     pub received: Received,
     /// See [`Durable`].
     pub durable: Durable,
+    /// The end of the last transaction that the local WAL holds. [`Snapshot::durable`] may be later, on an idle stream,
+    /// but no restart could tell from the local WAL that it was.
+    pub held: Lsn,
     /// See [`Staged`].
     pub staged: Staged,
     /// See [`Loaded`].
@@ -51,13 +54,14 @@ pub struct Snapshot {
 
 impl Snapshot {
     /// What PostgreSQL may be told (invariant 1): the policy's position, but never beyond what S3 knows to be our
-    /// place, so that a lost disk is found out rather than skipped over. Under `durable` the disk is the anchor.
+    /// place, so that a lost disk is found out rather than skipped over. Under `durable` the disk is the anchor, too:
+    /// for transactions; WAL that holds nothing of ours leaves no trace there.
     #[must_use]
     pub fn confirmable(&self, policy: AdvanceOn) -> Confirmed {
         Confirmed(match policy {
             AdvanceOn::Loaded => self.loaded.0.min(self.anchored),
             AdvanceOn::Staged => self.staged.0.min(self.anchored),
-            AdvanceOn::Durable => self.durable.0,
+            AdvanceOn::Durable => self.durable.0.min(self.anchored.max(self.held)),
         })
     }
 
@@ -122,9 +126,12 @@ impl Progress {
         });
     }
 
-    /// Durable up to here.
-    pub fn durable(&self, position: Durable) {
-        self.state.send_modify(|state| state.durable = state.durable.max(position));
+    /// Durable up to here; `held` is the end of the last transaction in it.
+    pub fn durable(&self, position: Durable, held: Lsn) {
+        self.state.send_modify(|state| {
+            state.durable = state.durable.max(position);
+            state.held = state.held.max(held);
+        });
     }
 
     /// Staged up to here.
@@ -165,6 +172,7 @@ mod tests {
     fn confirmed_follows_the_policy_and_never_passes_the_anchor() {
         let state = Snapshot {
             durable: Durable(Lsn(50)),
+            held: Lsn(50),
             staged: Staged(Lsn(40)),
             loaded: Loaded(Lsn(30)),
             anchored: Lsn(35),
@@ -173,6 +181,16 @@ mod tests {
         assert_eq!(state.confirmable(AdvanceOn::Loaded), Confirmed(Lsn(30)));
         assert_eq!(state.confirmable(AdvanceOn::Staged), Confirmed(Lsn(35)), "held back by the anchor");
         assert_eq!(state.confirmable(AdvanceOn::Durable), Confirmed(Lsn(50)));
+    }
+
+    #[test]
+    fn idle_wal_needs_an_anchor_also_if_the_disk_is_one() {
+        let state = Snapshot { durable: Durable(Lsn(90)), held: Lsn(50), anchored: Lsn(40), ..Snapshot::default() };
+        assert_eq!(state.confirmable(AdvanceOn::Durable), Confirmed(Lsn(50)), "a restart would know no more");
+        let state = Snapshot { anchored: Lsn(70), ..state };
+        assert_eq!(state.confirmable(AdvanceOn::Durable), Confirmed(Lsn(70)));
+        let state = Snapshot { durable: Durable(Lsn(60)), ..state };
+        assert_eq!(state.confirmable(AdvanceOn::Durable), Confirmed(Lsn(60)), "never beyond the policy's position");
     }
 
     #[test]

@@ -128,7 +128,7 @@ impl Receiver {
         let options = StartOptions::for_server(
             client.server_version(),
             vec![self.config.source.publication.clone()],
-            false,
+            true,
         );
         let stream =
             client.start(&self.config.slot.name, start, &options).await.map_err(|error| failure(&error))?;
@@ -191,7 +191,7 @@ impl Session {
                 _ = tick.tick() => {}
                 _ = receiver.stop.wait_for(|&stop| stop) => return Ok(()),
             }
-            self.answer(receiver).await?;
+            self.answer(receiver, waiting.is_some()).await?;
         }
     }
 
@@ -230,7 +230,12 @@ impl Session {
     }
 
     /// Tells the server where we are, if it is time or there is news.
-    async fn answer(&mut self, receiver: &Receiver) -> Result<()> {
+    ///
+    /// While `busy`, nothing is read, and the server's silence is our own doing.
+    async fn answer(&mut self, receiver: &Receiver, busy: bool) -> Result<()> {
+        if busy {
+            self.heard_at = Instant::now();
+        }
         let Confirmed(confirmable) = receiver.progress.confirmable(receiver.config.slot.advance_on);
         let silence = self.heard_at.elapsed();
         if silence > DEAD_AFTER {
@@ -263,6 +268,11 @@ pub async fn connect(config: &Config) -> Result<ReplicationClient> {
     let mut params = ConnectParams::from_url(config.source.url.reveal()).map_err(|error| failure(&error))?;
     if let Some(password) = &config.source.password {
         params = params.with_password(password.reveal());
+    }
+    if let Some(size) = config.source.decoding_work_mem {
+        // The server's own unit for a number without one is kB.
+        let kilobytes = (size.bytes() >> 10).max(64);
+        params = params.with_setting("logical_decoding_work_mem", &kilobytes.to_string());
     }
     ReplicationClient::connect(&params).await.map_err(|error| failure(&error))
 }

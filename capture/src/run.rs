@@ -104,6 +104,7 @@ impl Stream {
         let staged_seq = place.last_segment.as_ref().map_or(0, |(seq, _)| *seq);
         let progress = Arc::new(Progress::new(Snapshot {
             durable: Durable(held),
+            held,
             staged: Staged(place.staged_lsn),
             loaded: Loaded(place.loaded_lsn),
             confirmed: Confirmed(place.confirmed),

@@ -1,35 +1,140 @@
-//! A transaction that is not complete yet: its frames in memory while they are few, else in the local WAL only.
+//! Transactions that are not complete yet. Small ones wait in memory; one that outgrows its share of memory, and every one
+//! that PostgreSQL streams while it is in progress, waits in the local WAL, and only its place is remembered.
 
-use std::path::PathBuf;
+use std::collections::{HashMap, HashSet};
 
 use bytes::Bytes;
 
-use crate::error::{Error, Result, Who};
-use crate::pgoutput::Begin;
-use crate::wal::{self, WalPosition};
+use super::decode;
+use crate::error::Result;
+use crate::pgoutput::{Commit, Message};
+use crate::wal::WalPosition;
 
-/// A transaction that began and has not ended.
+/// All transactions that began and have not ended.
 #[derive(Debug)]
-pub(super) struct OpenTransaction {
-    /// Where its Begin lies in the local WAL.
-    pub(super) at: WalPosition,
-    begin: Begin,
+pub(super) struct Transactions {
+    /// The most bytes of one transaction's frames to hold in memory.
     limit: usize,
+    /// Between Begin and Commit: its commit is certain.
+    whole: Option<Whole>,
+    /// Inside of a streamed block: its transaction, and where it began.
+    block: Option<(u32, WalPosition)>,
+    streamed: HashMap<u32, Streamed>,
+}
+
+#[derive(Debug)]
+struct Whole {
+    at: WalPosition,
     bytes: usize,
     /// None once they are too many: the local WAL has them all.
     frames: Option<Vec<Bytes>>,
 }
 
-impl OpenTransaction {
-    /// `limit`: the most bytes of frames to hold in memory.
-    pub(super) fn new(begin: Begin, at: WalPosition, limit: usize) -> Self {
-        Self { at, begin, limit, bytes: 0, frames: Some(Vec::new()) }
+/// A transaction that comes in blocks, among other transactions.
+#[derive(Debug, Default)]
+struct Streamed {
+    blocks: Vec<(WalPosition, WalPosition)>,
+    aborted: HashSet<u32>,
+}
+
+/// What a frame was.
+#[derive(Debug)]
+pub(super) enum Taken {
+    /// A part of a transaction.
+    Part,
+    /// The end of a transaction: here it is.
+    Committed(Commit, Body),
+    /// It belongs to no transaction.
+    Outside,
+}
+
+/// Where a complete transaction's frames are.
+#[derive(Debug)]
+pub(super) enum Body {
+    /// Here, in order.
+    Memory(Vec<Bytes>),
+    /// In the local WAL, from this Begin to the next Commit.
+    Wal(WalPosition),
+    /// In the local WAL, in these blocks, without those of aborted subtransactions.
+    Blocks(Vec<(WalPosition, WalPosition)>, HashSet<u32>),
+}
+
+impl Transactions {
+    /// `limit`: the most bytes of one transaction's frames to hold in memory.
+    pub(super) fn new(limit: usize) -> Self {
+        Self { limit, whole: None, block: None, streamed: HashMap::new() }
     }
 
-    pub(super) fn push(&mut self, payload: &Bytes) {
+    /// A new connection: what was not complete comes again from its beginning.
+    pub(super) fn forget(&mut self) {
+        *self = Self::new(self.limit);
+    }
+
+    /// Whether the last frame left no transaction's part open: what the server says then is about all before it.
+    pub(super) fn is_between(&self) -> bool {
+        self.whole.is_none() && self.block.is_none()
+    }
+
+    /// From where on the local WAL is needed for them.
+    pub(super) fn oldest(&self) -> Option<WalPosition> {
+        let streamed =
+            self.streamed.values().filter_map(|streamed| streamed.blocks.first().map(|block| block.0));
+        let open =
+            self.whole.as_ref().map(|whole| whole.at).into_iter().chain(self.block.map(|block| block.1));
+        streamed.chain(open).min()
+    }
+
+    /// Takes a frame that lies between two places of the local WAL.
+    pub(super) fn take(&mut self, payload: &Bytes, at: WalPosition, end: WalPosition) -> Result<Taken> {
+        // Within a block only its end matters now; the rest is read when the transaction commits.
+        if let Some((xid, start)) = self.block {
+            if payload.first() == Some(&b'E') {
+                self.streamed.entry(xid).or_default().blocks.push((start, end));
+                self.block = None;
+            }
+            return Ok(Taken::Part);
+        }
+        match payload.first() {
+            Some(b'B') => self.whole = Some(Whole { at, bytes: 0, frames: Some(Vec::new()) }),
+            Some(b'C') => {
+                if let (Some(whole), Message::Commit(commit)) = (self.whole.take(), decode(payload, false)?) {
+                    let body = whole.frames.map_or(Body::Wal(whole.at), Body::Memory);
+                    return Ok(Taken::Committed(commit, body));
+                }
+            }
+            Some(b'S' | b'c' | b'A') => return self.streaming(payload, at),
+            _ => match &mut self.whole {
+                Some(whole) => whole.push(payload, self.limit),
+                None => return Ok(Taken::Outside),
+            },
+        }
+        Ok(Taken::Part)
+    }
+
+    fn streaming(&mut self, payload: &Bytes, at: WalPosition) -> Result<Taken> {
+        match decode(payload, false)? {
+            Message::StreamStart(start) => self.block = Some((start.xid, at)),
+            Message::StreamAbort(abort) if abort.xid == abort.subxid => {
+                self.streamed.remove(&abort.xid);
+            }
+            Message::StreamAbort(abort) => {
+                self.streamed.entry(abort.xid).or_default().aborted.insert(abort.subxid);
+            }
+            Message::StreamCommit(commit) => {
+                let Streamed { blocks, aborted } = self.streamed.remove(&commit.xid).unwrap_or_default();
+                return Ok(Taken::Committed(commit.commit, Body::Blocks(blocks, aborted)));
+            }
+            _ => {}
+        }
+        Ok(Taken::Part)
+    }
+}
+
+impl Whole {
+    fn push(&mut self, payload: &Bytes, limit: usize) {
         let Some(frames) = &mut self.frames else { return };
         self.bytes += payload.len() + size_of::<Bytes>();
-        if self.bytes > self.limit {
+        if self.bytes > limit {
             self.frames = None;
         } else {
             frames.push(payload.clone());
@@ -37,73 +142,68 @@ impl OpenTransaction {
     }
 }
 
-/// Reads transactions back from the local WAL.
-#[derive(Clone, Debug)]
-pub struct ReadBack {
-    folder: PathBuf,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pgoutput::encode::encode;
+    use crate::pgoutput::{StreamAbort, StreamCommit, StreamStart};
+    use jiff::Timestamp;
+    use re_dms_shared::Lsn;
 
-impl ReadBack {
-    /// `folder` is the local WAL's.
-    #[must_use]
-    pub fn new(folder: PathBuf) -> Self {
-        Self { folder }
+    fn place(offset: u64) -> WalPosition {
+        WalPosition { file: 1, offset }
     }
 
-    /// The frames between the transaction's Begin and its Commit, in order.
-    pub(super) fn open(&self, transaction: &OpenTransaction) -> Result<Frames> {
-        match &transaction.frames {
-            Some(frames) => Ok(Frames::Memory(frames.clone().into_iter())),
-            None => {
-                tracing::info!(
-                    xid = transaction.begin.xid,
-                    "a transaction larger than its share of batch.max_memory is read back from the local WAL"
-                );
-                let records =
-                    wal::read_from(&self.folder, transaction.at).map_err(|error| read_failure(&error))?;
-                Ok(Frames::Wal { records, begun: false })
-            }
-        }
+    /// Takes messages of ten bytes' length each, one behind the other.
+    fn take(transactions: &mut Transactions, messages: &[Message<'_>]) -> Vec<Taken> {
+        let frames = messages.iter().zip((0..).step_by(10));
+        frames
+            .map(|(message, offset)| {
+                let payload = Bytes::from(encode(message));
+                transactions.take(&payload, place(offset), place(offset + 10)).unwrap()
+            })
+            .collect()
     }
-}
 
-/// A transaction's frames.
-pub(super) enum Frames {
-    Memory(std::vec::IntoIter<Bytes>),
-    Wal { records: wal::Records, begun: bool },
-}
-
-impl Iterator for Frames {
-    type Item = Result<Bytes>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        match self {
-            Frames::Memory(frames) => frames.next().map(Ok),
-            Frames::Wal { records, begun } => loop {
-                let record = match records.next() {
-                    Some(Ok(record)) => record,
-                    Some(Err(error)) => return Some(Err(read_failure(&error))),
-                    // The Commit was seen before this reading began, so the log has been shortened behind our back.
-                    None => return Some(Err(shortened())),
-                };
-                match record.payload.first() {
-                    Some(b'B') if !*begun => *begun = true,
-                    Some(b'C') => return None,
-                    _ => return Some(Ok(record.payload)),
-                }
-            },
-        }
+    #[test]
+    fn blocks_of_two_transactions_are_told_apart_and_rolled_back_ones_forgotten() {
+        let start = |xid, first_block| Message::StreamStart(StreamStart { xid, first_block });
+        let abort = |xid, subxid| Message::StreamAbort(StreamAbort { xid, subxid, aborted: None });
+        let commit = Commit { commit_lsn: Lsn(1), end_lsn: Lsn(2), commit_time: Timestamp::UNIX_EPOCH };
+        let mut transactions = Transactions::new(1 << 20);
+        let taken = take(
+            &mut transactions,
+            &[
+                start(7, true),
+                Message::StreamStop,
+                start(8, true),
+                Message::StreamStop,
+                start(7, false),
+                Message::StreamStop,
+                abort(7, 71),
+                abort(8, 8),
+                Message::StreamCommit(StreamCommit { xid: 7, commit }),
+            ],
+        );
+        let Some(Taken::Committed(committed, Body::Blocks(blocks, aborted))) = taken.last() else {
+            panic!("{taken:?}")
+        };
+        assert_eq!(*committed, commit);
+        assert_eq!(*blocks, [(place(0), place(20)), (place(40), place(60))]);
+        assert!(aborted.contains(&71) && aborted.len() == 1);
+        assert_eq!(transactions.oldest(), None, "both are over");
     }
-}
 
-fn shortened() -> Error {
-    Error::fatal(
-        Who::Machine,
-        "the local WAL ends in the middle of a transaction that was complete",
-        "did somebody change its files? Remove the folder wal and start again: PostgreSQL still has what is not loaded",
-    )
-}
-
-fn read_failure(error: &wal::WalError) -> Error {
-    Error::told(Who::Machine, false, error)
+    #[test]
+    fn the_local_wal_is_needed_from_the_oldest_open_block_on() {
+        let mut transactions = Transactions::new(1 << 20);
+        let start = Message::StreamStart(StreamStart { xid: 7, first_block: true });
+        take(&mut transactions, &[start.clone()]);
+        assert!(!transactions.is_between());
+        take(&mut transactions, &[Message::StreamStop]);
+        assert!(transactions.is_between());
+        assert_eq!(transactions.oldest(), Some(place(0)));
+        transactions.forget();
+        assert_eq!(transactions.oldest(), None);
+    }
 }

@@ -145,6 +145,12 @@ impl Reader {
         Some((key.to_owned(), text))
     }
 
+    /// The keys that were asked for so far.
+    #[cfg(test)]
+    pub(super) fn known(&self) -> &BTreeSet<&'static str> {
+        &self.known
+    }
+
     /// Reports keys that nobody asked for, and all problems.
     pub(super) fn finish(mut self) -> Result<(), ConfigErrors> {
         let unknown: Vec<String> =

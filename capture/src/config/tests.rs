@@ -1,3 +1,5 @@
+use std::collections::BTreeSet;
+
 use super::*;
 
 const MINIMAL: &str = r#"
@@ -83,4 +85,16 @@ fn secrets_are_not_printed() {
     let config = parse(MINIMAL, &[("RE_DMS_SOURCE__PASSWORD", "hunter3")]).unwrap();
     let printed = format!("{config:?}");
     assert!(!printed.contains("hunter"), "{printed}");
+}
+
+#[test]
+fn the_documentation_names_every_key_and_no_other() {
+    let page = include_str!("../../../docs/configuration.md");
+    let rows = page.lines().skip_while(|line| !line.starts_with("| key ")).skip(2);
+    let cells = rows.map_while(|row| row.strip_prefix('|')?.split('|').next());
+    // A code span is every second piece between backticks.
+    let documented: BTreeSet<_> = cells.flat_map(|cell| cell.split('`').skip(1).step_by(2)).collect();
+    let mut reader = Reader::new("", vec![]).unwrap();
+    read(&mut reader);
+    assert_eq!(*reader.known(), documented);
 }

@@ -96,3 +96,48 @@ async fn truncate_key_added_later_and_a_transaction_larger_than_memory() -> Resu
     sandbox.wait_and_compare()?;
     Ok(())
 }
+
+#[tokio::test]
+async fn transactions_in_progress_are_streamed_and_survive_a_crash() -> Result<()> {
+    let mut sandbox = Sandbox::up_with("[source]\ndecoding_work_mem = \"64KiB\"\n")?;
+    let (mut first, mut second) = (sandbox.source().await?, sandbox.source().await?);
+    first
+        .batch_execute(
+            "CREATE TABLE a (id int PRIMARY KEY, v text); CREATE TABLE b (id int PRIMARY KEY, v text);
+             ALTER TABLE a ALTER v SET STORAGE EXTERNAL; INSERT INTO a SELECT g, repeat('toast', 1000) FROM generate_series(1, 50) g",
+        )
+        .await?;
+    let rows = |table: &str, from: i32| {
+        format!(
+            "INSERT INTO {table} SELECT g, repeat(md5(g::text), 20) FROM generate_series({from}, {from} + 999) g;"
+        )
+    };
+    // Two transactions in turn, with parts rolled back, the second of them altogether; and small ones between.
+    let one = first.transaction().await?;
+    let two = second.transaction().await?;
+    one.batch_execute(&rows("a", 1_000)).await?;
+    two.batch_execute(&rows("b", 1_000)).await?;
+    one.batch_execute(&format!("SAVEPOINT s; {} UPDATE a SET v = 'lost'; ROLLBACK TO s", rows("a", 2_000)))
+        .await?;
+    one.batch_execute(&format!(
+        "SAVEPOINT s; {} SAVEPOINT t; DELETE FROM a WHERE id > 1500; ROLLBACK TO t; RELEASE s",
+        rows("a", 3_000)
+    ))
+    .await?;
+    let small = sandbox.source().await?;
+    small.batch_execute("INSERT INTO b VALUES (1, 'small')").await?;
+    sandbox.kill_capture()?;
+    sandbox.up_again()?;
+    one.batch_execute("UPDATE a SET id = id + 100000 WHERE id <= 50; DELETE FROM a WHERE id % 7 = 0").await?;
+    small.batch_execute("UPDATE b SET v = 'still small'").await?;
+    two.rollback().await?;
+    one.commit().await?;
+    let three = second.transaction().await?;
+    three.batch_execute(&format!("TRUNCATE b; {} DELETE FROM b WHERE id % 2 = 0", rows("b", 5_000))).await?;
+    three.commit().await?;
+    sandbox.wait_and_compare()?;
+    let streamed =
+        small.query_one("SELECT sum(stream_count)::bigint FROM pg_stat_replication_slots", &[]).await?;
+    assert!(streamed.get::<_, i64>(0) > 0, "nothing was streamed, so nothing was tested");
+    Ok(())
+}
