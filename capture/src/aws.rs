@@ -3,6 +3,9 @@
 mod objects;
 mod queues;
 
+use std::time::Duration;
+
+use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::Credentials;
 
@@ -11,9 +14,14 @@ use crate::config::AwsConfig;
 pub use objects::{Objects, PutOnce};
 pub use queues::{Queues, ReceivedAck};
 
+/// A request that is not answered after this is given up and tried again: a connection that a firewall forgot would
+/// else be waited for as long as the kernel does. Longer than a long poll, and than a large file takes on a slow line.
+const ANSWER_PATIENCE: Duration = Duration::from_secs(120);
+
 /// The SDK's settings: the environment's, with what the config file says over them.
 pub async fn sdk_config(config: &AwsConfig) -> SdkConfig {
-    let mut loader = aws_config::defaults(BehaviorVersion::latest());
+    let timeouts = TimeoutConfig::builder().read_timeout(ANSWER_PATIENCE).build();
+    let mut loader = aws_config::defaults(BehaviorVersion::latest()).timeout_config(timeouts);
     if let Some(region) = &config.region {
         loader = loader.region(Region::new(region.clone()));
     }

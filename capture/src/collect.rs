@@ -16,7 +16,7 @@ use re_dms_shared::Lsn;
 use tokio::sync::mpsc;
 
 use crate::batch::{Batch, BatchError, Change};
-use crate::config::BatchConfig;
+use crate::config::{AdvanceOn, BatchConfig};
 use crate::error::{Error, Result, Who};
 use crate::pgoutput::{self, ChangeKind, Commit, LogicalMessage, Message};
 use crate::progress::Progress;
@@ -63,6 +63,8 @@ pub enum Input {
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     interval: Duration,
+    /// Not under a policy that lets the slot move before the loader: there a batch that waits holds the slot back.
+    grow_while_behind: bool,
     /// A batch of this size is cut at the next commit.
     batch_bytes: usize,
     /// A batch of this size is handed on in the middle of a transaction.
@@ -75,10 +77,11 @@ impl Limits {
     /// Shares `max_memory` out: a batch that grows, one that waits and one that is being written; the rest for the
     /// transaction at hand and the frames on their way.
     #[must_use]
-    pub fn new(config: &BatchConfig) -> Self {
+    pub fn new(config: &BatchConfig, policy: AdvanceOn) -> Self {
         let memory = config.max_memory.bytes();
         Self {
             interval: config.interval,
+            grow_while_behind: policy == AdvanceOn::Loaded,
             batch_bytes: config.max_bytes.bytes().min(memory / 4),
             spill_bytes: memory / 4,
             transaction_bytes: memory / 8,
@@ -304,7 +307,7 @@ impl Collector {
         if now < open.due {
             return Ok(());
         }
-        if self.progress.in_flight() >= ENOUGH_IN_FLIGHT {
+        if self.limits.grow_while_behind && self.progress.in_flight() >= ENOUGH_IN_FLIGHT {
             open.due = now + LOOK_AGAIN;
             return Ok(());
         }

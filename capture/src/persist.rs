@@ -25,6 +25,10 @@ const FILE_BYTES: u64 = 64 << 20;
 /// The most that is fsynced together, in groups of events.
 const GROUPS_AT_ONCE: usize = 16;
 
+/// The most that is replayed in one group, in records and in bytes: groups wait in a channel.
+const REPLAYED_AT_ONCE: usize = 4096;
+const BYTES_REPLAYED_AT_ONCE: usize = 512 << 10;
+
 /// What the receiver hands over.
 #[derive(Debug)]
 pub enum Arrival {
@@ -99,6 +103,7 @@ impl Persister {
     fn replay(&mut self) -> Result<()> {
         let records = self.wal.records().map_err(|error| disk(&error))?;
         let mut group = Vec::new();
+        let mut bytes = 0;
         for record in records {
             let record = record.map_err(|error| disk(&error))?;
             let input = match record.kind {
@@ -108,11 +113,13 @@ impl Persister {
                 }
                 RecordKind::Frame => {
                     self.follow(&record.payload);
+                    bytes += record.payload.len();
                     Input::Frame { payload: record.payload, at: record.position, end: record.end }
                 }
             };
             group.push(input);
-            if group.len() >= 4096 {
+            if group.len() >= REPLAYED_AT_ONCE || bytes >= BYTES_REPLAYED_AT_ONCE {
+                bytes = 0;
                 self.hand_on(std::mem::take(&mut group))?;
             }
         }
@@ -231,7 +238,9 @@ impl Persister {
                 self.write(RecordKind::Frame, Lsn::ZERO, &payload)?;
             }
         }
-        if let Some(position) = self.retention.reached(self.progress.confirmable(self.policy).0) {
+        // Under "durable" PostgreSQL forgets before S3 has it, and then nobody else does.
+        let safe = self.progress.confirmable(self.policy).0.min(self.progress.now().staged.0);
+        if let Some(position) = self.retention.reached(safe) {
             self.wal.remove_before(position).map_err(|error| disk(&error))?;
         }
         Ok(())

@@ -185,12 +185,17 @@ mod tests {
 
     #[test]
     fn idle_wal_needs_an_anchor_also_if_the_disk_is_one() {
-        let state = Snapshot { durable: Durable(Lsn(90)), held: Lsn(50), anchored: Lsn(40), ..Snapshot::default() };
+        let state =
+            Snapshot { durable: Durable(Lsn(90)), held: Lsn(50), anchored: Lsn(40), ..Snapshot::default() };
         assert_eq!(state.confirmable(AdvanceOn::Durable), Confirmed(Lsn(50)), "a restart would know no more");
         let state = Snapshot { anchored: Lsn(70), ..state };
         assert_eq!(state.confirmable(AdvanceOn::Durable), Confirmed(Lsn(70)));
         let state = Snapshot { durable: Durable(Lsn(60)), ..state };
-        assert_eq!(state.confirmable(AdvanceOn::Durable), Confirmed(Lsn(60)), "never beyond the policy's position");
+        assert_eq!(
+            state.confirmable(AdvanceOn::Durable),
+            Confirmed(Lsn(60)),
+            "never beyond the policy's position"
+        );
     }
 
     #[test]

@@ -124,6 +124,7 @@ impl Receiver {
             Err(_) => None,
         };
         let Some(start) = start else { return Err(ended()) };
+        start::check_not_set_back(&found, start)?;
         self.check_slot(&mut client, start).await?;
         let options = StartOptions::for_server(
             client.server_version(),
@@ -283,7 +284,11 @@ pub async fn connect(config: &Config) -> Result<ReplicationClient> {
 /// If it does not say.
 pub async fn identify(client: &mut ReplicationClient) -> Result<ServerIdentity> {
     let system = client.identify_system().await.map_err(|error| failure(&error))?;
-    Ok(ServerIdentity { system_identifier: system.system_identifier, timeline: system.timeline })
+    Ok(ServerIdentity {
+        system_identifier: system.system_identifier,
+        timeline: system.timeline,
+        flushed: system.flushed,
+    })
 }
 
 fn failure(error: &ReplicationError) -> Error {

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use re_dms_shared::names::target_name;
+use re_dms_shared::names::{OWN_SCHEMA, target_name};
 
 use crate::batch::{SourceColumn, TableShape};
 use crate::config::TablePatterns;
@@ -55,9 +55,20 @@ impl Relations {
         let shape = shape.map_err(|error| Error::told(Who::Stream, false, &error))?;
         // The same shape again keeps its identity, so that a reconnect does not split the batch.
         let known = self.shapes.get(&relation.oid).and_then(Option::as_ref);
-        if known.is_none_or(|known| **known != shape) {
-            self.shapes.insert(relation.oid, Some(Arc::new(shape)));
+        if known.is_some_and(|known| **known == shape) {
+            return Ok(());
         }
+        // Another table of that name was dropped, if it has the name no more.
+        let earlier =
+            known.or_else(|| self.shapes.values().flatten().find(|other| other.same_target(&shape)));
+        for change in earlier.map(|earlier| what_changed(earlier, &shape)).unwrap_or_default() {
+            tracing::warn!(
+                table = %shape.source_name(),
+                "the table's definition changed: {change} (hint: compare both sides; where they differ, empty the table \
+                 in Redshift and write its rows again on the source)"
+            );
+        }
+        self.shapes.insert(relation.oid, Some(Arc::new(shape)));
         Ok(())
     }
 
@@ -84,8 +95,18 @@ impl Relations {
         Ok(relation.columns.iter().map(|column| primary_key.iter().any(|key| key == column.name)).collect())
     }
 
-    /// Two tables of the source must not share one in Redshift.
+    /// Two tables of the source must not share one in Redshift, and none may take the place of a ledger.
     fn claim(&mut self, target: &(String, String), source: (String, String)) -> Result<()> {
+        if target.0 == OWN_SCHEMA {
+            return Err(Error::fatal(
+                Who::Stream,
+                format!(
+                    "the table {}.{} would go into the schema that re_dms keeps its ledgers in",
+                    source.0, source.1
+                ),
+                "exclude it (source.exclude), or rename its schema",
+            ));
+        }
         match self.targets.get(target) {
             Some(owner) if *owner != source => Err(Error::fatal(
                 Who::Stream,
@@ -102,6 +123,37 @@ impl Relations {
             }
         }
     }
+}
+
+/// What a new definition means for the rows that Redshift has already: the stream says nothing about them.
+fn what_changed(earlier: &TableShape, now: &TableShape) -> Vec<String> {
+    let mut changes = Vec::new();
+    if !earlier.same_target(now) {
+        changes.push(format!(
+            "it was named {}: the rows from before stay in the table of that name",
+            earlier.source_name()
+        ));
+    } else if earlier.table().oid != now.table().oid {
+        changes.push("it is another table of the same name: the rows of the one before stay".to_owned());
+    }
+    let lacking = |columns: &TableShape, of: &TableShape| -> Vec<String> {
+        let is_lacking = |name: &&String| !columns.columns().iter().any(|column| column.name == **name);
+        of.columns().iter().map(|column| &column.name).filter(is_lacking).cloned().collect()
+    };
+    let (added, gone) = (lacking(earlier, now), lacking(now, earlier));
+    if !added.is_empty() {
+        changes.push(format!(
+            "new columns ({}): the rows from before get NULL there, whatever the default",
+            added.join(", ")
+        ));
+    }
+    if !gone.is_empty() {
+        changes.push(format!(
+            "columns dropped or renamed ({}): Redshift keeps them, with the values from before",
+            gone.join(", ")
+        ));
+    }
+    changes
 }
 
 #[cfg(test)]
@@ -153,6 +205,41 @@ mod tests {
         let error = relations.learn(&relation(2, "orders", ReplicaIdentity::Default)).unwrap_err();
         assert!(error.what.contains("public.Orders and public.orders"), "{error}");
         relations.learn(&relation(3, "Orders", ReplicaIdentity::Default)).unwrap();
+    }
+
+    #[test]
+    fn a_changed_definition_is_told_with_what_it_means_for_the_rows_from_before() {
+        let mut relations = relations();
+        let mut shape = |oid, name, columns: &[&'static str]| {
+            let column =
+                |name: &&'static str| RelationColumn { key: false, name, type_oid: 23, type_modifier: -1 };
+            let columns = columns.iter().map(column).collect();
+            let replica_identity = ReplicaIdentity::Default;
+            let relation = Relation { xid: None, oid, schema: "public", name, replica_identity, columns };
+            relations.learn(&relation).unwrap();
+            Arc::clone(relations.shape(oid).unwrap().unwrap())
+        };
+        let before = shape(1, "t", &["a", "b"]);
+        let column_renamed = shape(1, "t", &["a", "c"]);
+        let changes = what_changed(&before, &column_renamed);
+        assert_eq!(changes.len(), 2, "{changes:?}");
+        assert!(changes[0].contains("new columns (c)") && changes[1].contains("renamed (b)"), "{changes:?}");
+        let renamed = shape(1, "u", &["a", "c"]);
+        let changes = what_changed(&column_renamed, &renamed);
+        assert!(matches!(&changes[..], [change] if change.contains("it was named public.t")), "{changes:?}");
+        let made_again = shape(2, "t", &["a", "b"]);
+        let changes = what_changed(&before, &made_again);
+        assert!(matches!(&changes[..], [change] if change.contains("another table")), "{changes:?}");
+        assert!(what_changed(&before, &before).is_empty());
+    }
+
+    #[test]
+    fn the_schema_of_the_ledgers_is_not_given_away() {
+        let mut relations = relations();
+        let mut ledger = relation(1, "ledger_main", ReplicaIdentity::Default);
+        ledger.schema = "Re_dms";
+        let error = relations.learn(&ledger).unwrap_err();
+        assert!(error.what.contains("keeps its ledgers"), "{error}");
     }
 
     #[test]

@@ -161,7 +161,7 @@ impl Stream {
         let relations = Relations::new(config.source.tables.clone(), primary_keys(Arc::clone(&config)));
         let collector = Collector::new(
             relations,
-            Limits::new(&config.batch),
+            Limits::new(&config.batch, config.slot.advance_on),
             place.staged_lsn,
             ReadBack::new(folder),
             Arc::clone(&retention),

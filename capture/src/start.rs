@@ -63,6 +63,8 @@ pub struct ServerIdentity {
     pub system_identifier: String,
     /// Its timeline.
     pub timeline: u32,
+    /// How far its WAL was flushed when it was asked.
+    pub flushed: Lsn,
 }
 
 /// Where the stream stands, before the local WAL is looked at.
@@ -104,12 +106,14 @@ pub async fn find_place(
             check_identity(config, &epoch, server)?;
             epoch
         }
-        Some(StreamState::Creating) => create(config, source, server, objects, layout, slot.as_ref()).await?,
+        Some(StreamState::Creating) => {
+            create(config, source, server, objects, layout, slot.as_ref(), true).await?
+        }
         None => {
             if slot.is_some() && !config.slot.adopt {
                 return Err(foreign_slot(config, "exists, and this stream has never used it"));
             }
-            create(config, source, server, objects, layout, slot.as_ref()).await?
+            create(config, source, server, objects, layout, slot.as_ref(), false).await?
         }
     };
     let slot = source.slot(&config.slot.name).await?;
@@ -137,7 +141,7 @@ async fn read_record(objects: &Objects, layout: &StreamLayout) -> Result<Option<
     Ok(Some(record))
 }
 
-/// Makes what is missing; undoes it if it can't be finished.
+/// Makes what is missing; undoes it if it can't be finished. `resumed`: an earlier start got as far as saying so.
 async fn create(
     config: &Config,
     source: &Source,
@@ -145,6 +149,7 @@ async fn create(
     objects: &Objects,
     layout: &StreamLayout,
     slot: Option<&SlotState>,
+    resumed: bool,
 ) -> Result<Epoch> {
     let record = |state| StreamRecord {
         format: FORMAT,
@@ -155,6 +160,13 @@ async fn create(
     let json = |record: &StreamRecord| Bytes::from(serde_json::json!(record).to_string());
     let key = layout.stream_json();
     let intent = objects.put_once(&key, json(&record(StreamState::Creating))).await?;
+    if intent == PutOnce::Exists && !resumed {
+        return Err(Error::fatal(
+            Who::Stream,
+            format!("another capture is starting the stream {} at this moment", config.stream),
+            "let only one capture run a stream",
+        ));
+    }
     // Publication first: a slot decodes with the catalog of the time of each change, and would not find one made later.
     let new_publication = match source.ensure_publication(&config.source).await {
         Ok(new) => new,
@@ -332,4 +344,38 @@ pub fn check_held(config: &Config, confirmed: Lsn, held: Lsn) -> Result<()> {
         "find out who reads this slot; the changes between can't be had from it any more, so begin a new stream that \
          copies the tables anew",
     ))
+}
+
+/// The server must hold all WAL that came from it: it sends none that it has not flushed. From a position that its WAL
+/// has not reached it would send nothing until it has, and what it writes on the way would be missed silently.
+///
+/// # Errors
+/// If the server was set back.
+pub fn check_not_set_back(server: &ServerIdentity, held: Lsn) -> Result<()> {
+    if held <= server.flushed {
+        return Ok(());
+    }
+    Err(Error::fatal(
+        Who::Stream,
+        format!(
+            "the server's WAL ends at {}, before {held}, up to where this stream has received it: the server was set \
+             back to an older state",
+            server.flushed
+        ),
+        "Redshift holds changes that this server has lost: begin a new stream that copies the tables anew",
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_was_set_back_is_refused() {
+        let server = |flushed| ServerIdentity { system_identifier: "7".to_owned(), timeline: 1, flushed };
+        assert!(check_not_set_back(&server(Lsn(100)), Lsn(100)).is_ok());
+        let error = check_not_set_back(&server(Lsn(99)), Lsn(100)).unwrap_err();
+        assert!(!error.retry, "{error}");
+        assert!(error.what.contains("0/63, before 0/64"), "{error}");
+    }
 }

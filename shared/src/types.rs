@@ -2,6 +2,8 @@
 //!
 //! A type is known by its OID and modifier alone; whatever is not listed here travels as text into `VARCHAR(65535)`.
 
+#[cfg(test)]
+mod docs_test;
 mod map;
 mod redshift_type;
 

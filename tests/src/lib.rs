@@ -6,5 +6,6 @@ mod sandbox;
 pub mod workload;
 
 pub use aws::Aws;
-pub use processes::{kill, loader_pids};
+pub use processes::{kill, loader_pids, signal, wait_for_end};
+pub use rustix::process::Signal;
 pub use sandbox::{Sandbox, binary, run};

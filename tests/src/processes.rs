@@ -14,6 +14,24 @@ pub fn kill(pid: u32) {
     }
 }
 
+/// Sends a signal.
+pub fn signal(pid: u32, signal: Signal) -> anyhow::Result<()> {
+    let raw = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    let raw = raw.ok_or_else(|| anyhow::anyhow!("{pid} is no process id"))?;
+    Ok(kill_process(raw, signal)?)
+}
+
+/// Waits up to half a minute until the process is gone.
+pub fn wait_for_end(pid: u32) -> anyhow::Result<()> {
+    for _ in 0..300 {
+        if !is_running(pid) {
+            return Ok(());
+        }
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+    anyhow::bail!("process {pid} does not end")
+}
+
 /// Is there such a process, and is it no zombie?
 pub(crate) fn is_running(pid: u32) -> bool {
     stat(pid).is_some_and(|(state, _)| state != 'Z')

@@ -25,12 +25,23 @@ impl Sandbox {
 
     /// Starts one with a capture config merged in.
     pub fn up_with(config: &str) -> Result<Self> {
-        let dir = tempfile::Builder::new().prefix("re_dms-test-").tempdir()?;
-        let file = dir.path().join("merge.toml");
+        let mut sandbox = Self::nothing()?;
+        let file = sandbox.dir.path().join("merge.toml");
         std::fs::write(&file, config)?;
-        let mut sandbox = Self { dir, info: Value::Null };
         sandbox.start_what_is_down(&["--config", &file.display().to_string()])?;
         Ok(sandbox)
+    }
+
+    /// Starts one whose source runs these programs.
+    pub fn up_with_source(pg_bin: &Path) -> Result<Self> {
+        let mut sandbox = Self::nothing()?;
+        sandbox.start_what_is_down(&["--pg-bin", &pg_bin.display().to_string()])?;
+        Ok(sandbox)
+    }
+
+    fn nothing() -> Result<Self> {
+        let dir = tempfile::Builder::new().prefix("re_dms-test-").tempdir()?;
+        Ok(Self { dir, info: Value::Null })
     }
 
     /// `sandbox up` on the same folder: starts what does not run.
@@ -113,6 +124,13 @@ impl Sandbox {
         let config = std::fs::read_to_string(self.text("capture_config")?)?;
         let line = config.lines().find_map(|line| line.strip_prefix("data_dir = "));
         Ok(PathBuf::from(line.context("the config has no data_dir")?.trim_matches('"')))
+    }
+
+    /// The source's data folder.
+    pub fn source_folder(&self) -> Result<PathBuf> {
+        let folder = PathBuf::from(self.text("postgres_folder")?).join("source");
+        ensure!(folder.is_dir(), "no data folder at {}", folder.display());
+        Ok(folder)
     }
 
     /// The capture's status file.

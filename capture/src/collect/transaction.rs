@@ -198,7 +198,7 @@ mod tests {
     fn the_local_wal_is_needed_from_the_oldest_open_block_on() {
         let mut transactions = Transactions::new(1 << 20);
         let start = Message::StreamStart(StreamStart { xid: 7, first_block: true });
-        take(&mut transactions, &[start.clone()]);
+        take(&mut transactions, std::slice::from_ref(&start));
         assert!(!transactions.is_between());
         take(&mut transactions, &[Message::StreamStop]);
         assert!(transactions.is_between());

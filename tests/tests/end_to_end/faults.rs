@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use re_dms_shared::Lsn;
 use re_dms_tests::workload::Workload;
-use re_dms_tests::{Aws, Sandbox, kill, loader_pids};
+use re_dms_tests::{Aws, Sandbox, Signal, kill, loader_pids, signal, wait_for_end};
 use tokio::time::sleep;
 
 #[tokio::test]
@@ -101,6 +101,32 @@ async fn the_captures_disk_is_lost_while_segments_are_under_way() -> Result<()> 
     workload.transactions(50).await?;
     sandbox.restart_capture()?;
     aws.deliver(true).await?;
+    sandbox.wait_and_compare()
+}
+
+#[tokio::test]
+async fn sigterm_stages_the_open_batch_and_ends_well() -> Result<()> {
+    // Nothing but the end cuts this batch.
+    let mut sandbox = Sandbox::up_with("[batch]\ninterval = \"1h\"\n")?;
+    let aws = Aws::of(&sandbox).await?;
+    let source = sandbox.source().await?;
+    source.batch_execute("CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t VALUES (1)").await?;
+    let inserted: Lsn = text(&source, "SELECT pg_current_wal_lsn()::text").await?.parse()?;
+    while sandbox.capture_status()?["durable"].as_str().context("a position")?.parse::<Lsn>()? < inserted {
+        sleep(Duration::from_millis(50)).await;
+    }
+    ensure!(aws.keys("/manifest.json").await?.is_empty(), "cut too early");
+    let pid = sandbox.pid("capture")?;
+    signal(pid, Signal::TERM)?;
+    wait_for_end(pid)?;
+    ensure!(
+        aws.keys("/manifest.json").await?.len() == 1,
+        "the batch was not staged:\n{}",
+        sandbox.capture_log()
+    );
+    ensure!(sandbox.capture_status()?["state"] == "stopped");
+    ensure!(sandbox.capture_status()?["last_error"].is_null(), "{}", sandbox.capture_log());
+    sandbox.up_again()?;
     sandbox.wait_and_compare()
 }
 

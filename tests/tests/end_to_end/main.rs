@@ -4,4 +4,7 @@ mod bad_input;
 mod contract;
 mod exactly_once;
 mod faults;
+mod ownership;
+mod policies;
 mod replication;
+mod set_back;

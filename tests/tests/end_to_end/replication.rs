@@ -17,6 +17,42 @@ async fn a_mixed_workload_is_equal_on_both_sides() -> Result<()> {
 }
 
 #[tokio::test]
+async fn a_reader_of_the_warehouse_never_sees_half_a_transaction() -> Result<()> {
+    let sandbox = Sandbox::up_with("[batch]\ninterval = \"200ms\"\n")?;
+    let source = sandbox.source().await?;
+    source
+        .batch_execute(
+            "CREATE TABLE here (id int PRIMARY KEY, amount bigint); CREATE TABLE there (id int PRIMARY KEY, amount bigint);
+             INSERT INTO here SELECT g, 1000 FROM generate_series(1, 20) g; INSERT INTO there SELECT g, 1000 FROM generate_series(1, 20) g",
+        )
+        .await?;
+    sandbox.wait_and_compare()?;
+    let warehouse = sandbox.warehouse().await?;
+    let mut totals = std::collections::HashSet::new();
+    for round in 0..400 {
+        // Money moves between the tables; the sum never changes.
+        source
+            .batch_execute(&format!(
+                "BEGIN; UPDATE here SET amount = amount - {round} WHERE id = {0}; UPDATE there SET amount = amount + {round} WHERE id = {0}; COMMIT",
+                round % 20 + 1
+            ))
+            .await?;
+        let seen = warehouse
+            .query_one(
+                "SELECT (SELECT sum(amount) FROM here)::bigint, (SELECT sum(amount) FROM there)::bigint",
+                &[],
+            )
+            .await?;
+        let (here, there): (i64, i64) = (seen.get(0), seen.get(1));
+        assert_eq!(here + there, 40_000, "half a transaction is seen");
+        totals.insert(here);
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    assert!(totals.len() > 3, "the reader saw too few states to prove anything: {}", totals.len());
+    sandbox.wait_and_compare()
+}
+
+#[tokio::test]
 async fn every_common_type_arrives_exact() -> Result<()> {
     let sandbox = Sandbox::up()?;
     let source = sandbox.source().await?;
