@@ -124,6 +124,11 @@ impl Announcer {
 
     /// Takes acknowledgements for as long as the process runs; asks for repetition through `again`.
     pub async fn listen(&self, again: mpsc::UnboundedSender<u64>) {
+        // Who has not got the slot yet may be a second capture of this stream, and would take the first one's
+        // acknowledgements away.
+        if self.progress.subscribe().wait_for(|state| state.streaming).await.is_err() {
+            return;
+        }
         let mut backoff = Backoff::new();
         let mut last_news = Instant::now();
         let mut last_repeat: Option<(u64, Instant)> = None;

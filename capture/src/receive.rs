@@ -13,7 +13,7 @@ use crate::error::{Error, Result, Who};
 use crate::persist::Arrival;
 use crate::progress::Progress;
 use crate::replication::{
-    ConnectParams, Event, ReplicationClient, ReplicationError, ReplicationReader, ReplicationStream,
+    ConnectParams, Event, Failure, ReplicationClient, ReplicationError, ReplicationReader, ReplicationStream,
     ReplicationWriter, StartOptions,
 };
 use crate::retry::Backoff;
@@ -30,6 +30,9 @@ const DEAD_AFTER: Duration = Duration::from_secs(90);
 /// A server that shuts down asks for a status over and over until all that it sent is confirmed, which may be long
 /// after our memory of it is safe. So many requests within a second mean that.
 const SHUTDOWN_REQUESTS: u32 = 50;
+
+/// Reading that is held up for this long hides a server's requests from us: it is asked whether it is shutting down.
+const PROBE_AFTER: Duration = Duration::from_secs(1);
 
 /// Keeps the stream coming.
 pub struct Receiver {
@@ -176,6 +179,7 @@ impl Session {
         let arrivals = receiver.arrivals.clone();
         // Events are held here while the local WAL's thread is busy: nothing more is read then.
         let mut waiting: Option<Vec<Event>> = None;
+        let mut probe = ShutdownProbe::default();
         loop {
             tokio::select! {
                 events = self.reader.next(), if waiting.is_none() => {
@@ -188,9 +192,13 @@ impl Session {
                     if let Some(events) = waiting.take() {
                         permit.send(Arrival::Events(events));
                     }
+                    probe = ShutdownProbe::default();
                 }
                 _ = tick.tick() => {}
                 _ = receiver.stop.wait_for(|&stop| stop) => return Ok(()),
+            }
+            if waiting.is_some() && probe.says_yes(&receiver.config).await {
+                return Err(shutting_down());
             }
             self.answer(receiver, waiting.is_some()).await?;
         }
@@ -221,11 +229,7 @@ impl Session {
         } else if self.requests > SHUTDOWN_REQUESTS {
             // All that came in is in the local WAL's channel, and nothing is confirmed that must not be: letting go is
             // safe, and the only way to let the server stop.
-            return Err(Error::passing(
-                Who::Source,
-                "PostgreSQL is shutting down and waits for confirmations: the connection was closed to let it",
-                "it is connected to again when it is back",
-            ));
+            return Err(shutting_down());
         }
         Ok(())
     }
@@ -261,12 +265,63 @@ impl Session {
     }
 }
 
+/// Asks over a second connection whether the server is shutting down, while the stream itself can't be read.
+#[derive(Default)]
+struct ShutdownProbe {
+    held_up_since: Option<Instant>,
+    asking: Option<tokio::task::JoinHandle<bool>>,
+}
+
+impl ShutdownProbe {
+    /// Never waits: an answer that is not there yet is looked for again.
+    async fn says_yes(&mut self, config: &Arc<Config>) -> bool {
+        let since = *self.held_up_since.get_or_insert_with(Instant::now);
+        match self.asking.take() {
+            Some(asking) if asking.is_finished() => {
+                self.held_up_since = Some(Instant::now());
+                asking.await.unwrap_or(false)
+            }
+            Some(asking) => {
+                self.asking = Some(asking);
+                false
+            }
+            None => {
+                if since.elapsed() >= PROBE_AFTER {
+                    let config = Arc::clone(config);
+                    self.asking = Some(tokio::spawn(async move { refuses_for_shutdown(&config).await }));
+                }
+                false
+            }
+        }
+    }
+}
+
+async fn refuses_for_shutdown(config: &Config) -> bool {
+    let Ok(params) = connect_params(config) else { return false };
+    let refusal = ReplicationClient::connect(&params).await.err();
+    let server = refusal.as_ref().and_then(ReplicationError::server);
+    server.is_some_and(|server| server.failure() == Failure::Shutdown)
+}
+
+fn shutting_down() -> Error {
+    Error::passing(
+        Who::Source,
+        "PostgreSQL is shutting down and waits for confirmations: the connection was closed to let it",
+        "it is connected to again when it is back",
+    )
+}
+
 /// A replication connection to the source.
 ///
 /// # Errors
 /// If the source can't be reached or does not let us in.
 pub async fn connect(config: &Config) -> Result<ReplicationClient> {
-    let mut params = ConnectParams::from_url(config.source.url.reveal()).map_err(|error| failure(&error))?;
+    let params = connect_params(config).map_err(|error| failure(&error))?;
+    ReplicationClient::connect(&params).await.map_err(|error| failure(&error))
+}
+
+fn connect_params(config: &Config) -> Result<ConnectParams, ReplicationError> {
+    let mut params = ConnectParams::from_url(config.source.url.reveal())?;
     if let Some(password) = &config.source.password {
         params = params.with_password(password.reveal());
     }
@@ -275,7 +330,7 @@ pub async fn connect(config: &Config) -> Result<ReplicationClient> {
         let kilobytes = (size.bytes() >> 10).max(64);
         params = params.with_setting("logical_decoding_work_mem", &kilobytes.to_string());
     }
-    ReplicationClient::connect(&params).await.map_err(|error| failure(&error))
+    Ok(params)
 }
 
 /// Which server is this?

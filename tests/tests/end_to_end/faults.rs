@@ -105,6 +105,30 @@ async fn the_captures_disk_is_lost_while_segments_are_under_way() -> Result<()> 
 }
 
 #[tokio::test]
+async fn the_source_can_be_shut_down_while_s3_hangs() -> Result<()> {
+    let mut sandbox = Sandbox::up_with("[batch]\nmax_memory = \"8MiB\"\nmax_bytes = \"1MiB\"\n")?;
+    let source = sandbox.source().await?;
+    source.batch_execute("CREATE TABLE t (id int PRIMARY KEY, v text)").await?;
+    sandbox.wait(60)?;
+    let (aws, postgres) = (sandbox.pid("aws")?, sandbox.pid("source")?);
+    signal(aws, Signal::STOP)?;
+    // More than fits between the connection and S3, so that reading is held up.
+    for part in 0..10 {
+        source
+            .batch_execute(&format!("INSERT INTO t SELECT g, repeat(md5(g::text), 20) FROM generate_series({part}0000, {part}9999) g"))
+            .await?;
+    }
+    sleep(Duration::from_secs(2)).await;
+    // fast shutdown
+    signal(postgres, Signal::INT)?;
+    let ended = wait_for_end(postgres);
+    signal(aws, Signal::CONT)?;
+    ended?;
+    sandbox.up_again()?;
+    sandbox.wait_and_compare()
+}
+
+#[tokio::test]
 async fn sigterm_stages_the_open_batch_and_ends_well() -> Result<()> {
     // Nothing but the end cuts this batch.
     let mut sandbox = Sandbox::up_with("[batch]\ninterval = \"1h\"\n")?;
