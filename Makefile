@@ -22,8 +22,18 @@ help: ## Show this list
 setup: ## Install what is missing: .venv, a C compiler (as root)
 	@tools/setup
 
+# Cargo tells a crate of one clone from the same crate of another only by its files' times: in a cache that was last used
+# from another folder, files older than that use would be taken for built.
+.PHONY: own-cache
+own-cache:
+	@mkdir -p "$$CARGO_TARGET_DIR"
+	@if [ "$$(cat "$$CARGO_TARGET_DIR/.clone" 2>/dev/null || true)" != "$(CURDIR)" ]; then \
+	  find capture loader sandbox shared tests -name '*.rs' -exec touch {} +; \
+	  printf '%s\n' "$(CURDIR)" >"$$CARGO_TARGET_DIR/.clone"; \
+	fi
+
 .PHONY: build
-build: setup ## Build re_dms, bootstrap and sandbox into target/release
+build: setup own-cache ## Build re_dms, bootstrap and sandbox into target/release
 	cargo build --release --locked
 	@mkdir -p target/release
 	@if [ "$$(realpath "$$CARGO_TARGET_DIR")" != "$$(realpath target)" ]; then \
@@ -31,7 +41,7 @@ build: setup ## Build re_dms, bootstrap and sandbox into target/release
 	fi
 
 .PHONY: lint
-lint: ## Check the format and clippy's lints
+lint: own-cache ## Check the format and clippy's lints
 	cargo fmt --all --check
 	cargo clippy --release --locked --workspace --all-targets -- -D warnings
 
