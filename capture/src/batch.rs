@@ -9,7 +9,6 @@
 //! order between two of them matters.
 
 mod cells;
-mod change;
 mod error;
 mod load;
 mod shape;
@@ -19,11 +18,11 @@ mod table;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-pub use change::Change;
 pub use error::BatchError;
 pub use load::{Entry, LoadData, Move, StepAction, StepData};
 pub use shape::{ShapeError, SourceColumn, TableShape};
 
+use crate::pgoutput::ChangeKind;
 use table::TableBatch;
 
 /// The changes of whole transactions, by table.
@@ -70,7 +69,7 @@ impl Batch {
     ///
     /// # Errors
     /// See [`BatchError`]. The change has left no trace.
-    pub fn apply(&mut self, shape: &Arc<TableShape>, change: Change<'_>) -> Result<(), BatchError> {
+    pub fn apply(&mut self, shape: &Arc<TableShape>, change: ChangeKind<'_>) -> Result<(), BatchError> {
         let position = self.position(shape);
         let table = &mut self.tables[position];
         let before = table.bytes();

@@ -15,10 +15,10 @@ use jiff::Timestamp;
 use re_dms_shared::Lsn;
 use tokio::sync::mpsc;
 
-use crate::batch::{Batch, BatchError, Change};
+use crate::batch::{Batch, BatchError};
 use crate::config::{AdvanceOn, BatchConfig};
 use crate::error::{Error, Result, Who};
-use crate::pgoutput::{self, ChangeKind, Commit, LogicalMessage, Message};
+use crate::pgoutput::{self, Commit, LogicalMessage, Message};
 use crate::progress::Progress;
 use crate::relations::Relations;
 use crate::retention::Retention;
@@ -102,7 +102,7 @@ pub struct Collector {
     transactions: Transactions,
     batch: Batch,
     open: Option<OpenSegment>,
-    /// While no segment is open: nothing of ours lies before this.
+    /// What the server said when no transaction was open: nothing of ours lies before this but what is in the batch.
     idle: Option<Lsn>,
     cut_now: bool,
     /// After the last frame that was dealt with.
@@ -248,12 +248,7 @@ impl Collector {
             }
             Message::Change(change) => {
                 let Some(shape) = self.relations.shape(change.relation)? else { return Ok(false) };
-                let kind = match change.kind {
-                    ChangeKind::Insert { new } => Change::Insert { new },
-                    ChangeKind::Update { old, new } => Change::Update { old, new },
-                    ChangeKind::Delete { old } => Change::Delete { old: old.tuple() },
-                };
-                self.batch.apply(shape, kind).map_err(|error| impossible(&error))?;
+                self.batch.apply(shape, change.kind).map_err(|error| impossible(&error))?;
                 Ok(true)
             }
             Message::Truncate(truncate) => {
@@ -321,7 +316,6 @@ impl Collector {
         if let Some(position) = self.wal_position_after_last_commit() {
             self.retention.keep_from(open.end_lsn, position);
         }
-        self.idle = None;
         self.hand_on(StageItem::Cut(Cut {
             end_lsn: open.end_lsn,
             first_commit: open.first_commit,

@@ -34,3 +34,33 @@ impl Retention {
         position
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place(offset: u64) -> WalPosition {
+        WalPosition { file: 1, offset }
+    }
+
+    #[test]
+    fn the_log_goes_only_up_to_what_has_arrived() {
+        let retention = Retention::default();
+        retention.keep_from(Lsn(100), place(10));
+        retention.keep_from(Lsn(200), place(20));
+        assert_eq!(retention.reached(Lsn(99)), None);
+        assert_eq!(retention.reached(Lsn(100)), Some(place(10)));
+        assert_eq!(retention.reached(Lsn(150)), None, "nothing new");
+        assert_eq!(retention.reached(Lsn(500)), Some(place(20)));
+    }
+
+    #[test]
+    fn an_idle_mark_does_not_overtake_the_segment_before_it() {
+        let retention = Retention::default();
+        retention.keep_from(Lsn(100), place(10));
+        // heard before the segment's last commit, told after its cut
+        retention.keep_from(Lsn(60), place(12));
+        assert_eq!(retention.reached(Lsn(60)), None);
+        assert_eq!(retention.reached(Lsn(100)), Some(place(12)));
+    }
+}

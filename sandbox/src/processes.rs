@@ -211,7 +211,13 @@ mod tests {
     async fn owned_processes_are_found_again() {
         let folder = tempfile::tempdir().unwrap();
         let process = sleeper(folder.path(), folder.path());
-        // Until `setsid` is replaced by the program, its environment is the same.
+        // While one program replaces another, the kernel shows neither's arguments nor environment.
+        for _ in 0..500 {
+            if process.arguments().first().is_some_and(|program| program == "/bin/sleep") {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
         assert_eq!(owned_by(folder.path()), [process]);
         assert_eq!(owned_by(Path::new("/nowhere")), []);
         process.stop(Signal::TERM, Duration::from_secs(5)).await;

@@ -76,6 +76,14 @@ impl Sandbox {
         Ok(u32::try_from(pid)?)
     }
 
+    /// The ports that its parts listen on.
+    pub fn ports(&self) -> Result<Vec<u16>> {
+        let ports = self.info["ports"].as_object().context("sandbox.json has no ports")?;
+        let port =
+            |port: &Value| u16::try_from(port.as_u64().context("a port is a number")?).map_err(Into::into);
+        ports.values().map(port).collect()
+    }
+
     /// The source, as its superuser.
     pub async fn source(&self) -> Result<Client> {
         connect(self.text("source_url")?).await

@@ -8,12 +8,11 @@ use std::sync::Arc;
 use re_dms_shared::manifest::Operation;
 
 use super::cells::{is_full, write_key, write_merged};
-use super::change::Change;
 use super::error::BatchError;
 use super::load::{StepAction, StepData};
 use super::shape::TableShape;
 use super::stage::{Presence, Stage};
-use crate::pgoutput::{Cell, OldTuple, Tuple};
+use crate::pgoutput::{Cell, ChangeKind, OldTuple, Tuple};
 
 /// The open stage of a table, with the shape that it has now.
 #[derive(Debug)]
@@ -65,11 +64,15 @@ impl TableBatch {
     }
 
     /// Adds one change; steps that it closes go to `emit`.
-    pub(super) fn apply(&mut self, change: Change<'_>, emit: impl FnMut(StepData)) -> Result<(), BatchError> {
+    pub(super) fn apply(
+        &mut self,
+        change: ChangeKind<'_>,
+        emit: impl FnMut(StepData),
+    ) -> Result<(), BatchError> {
         match change {
-            Change::Insert { new } => self.insert(new),
-            Change::Update { old, new } => self.update(old, new, emit),
-            Change::Delete { old } => self.delete(old),
+            ChangeKind::Insert { new } => self.insert(new),
+            ChangeKind::Update { old, new } => self.update(old, new, emit),
+            ChangeKind::Delete { old } => self.delete(old.tuple()),
         }
     }
 

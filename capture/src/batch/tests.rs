@@ -7,7 +7,7 @@ mod rules;
 use std::sync::Arc;
 
 use super::*;
-use crate::pgoutput::{Cell, OldTuple, Tuple};
+use crate::pgoutput::{Cell, ChangeKind, OldTuple, Tuple};
 
 const TEXT: u32 = 25;
 
@@ -69,22 +69,22 @@ fn text_of(row: &[u8]) -> String {
 }
 
 fn insert(batch: &mut Batch, shape: &Arc<TableShape>, new: &str) -> Result<(), BatchError> {
-    batch.apply(shape, Change::Insert { new: Tuple::from_checked(&row(new)) })
+    batch.apply(shape, ChangeKind::Insert { new: Tuple::from_checked(&row(new)) })
 }
 
 fn update(batch: &mut Batch, shape: &Arc<TableShape>, new: &str) -> Result<(), BatchError> {
-    batch.apply(shape, Change::Update { old: None, new: Tuple::from_checked(&row(new)) })
+    batch.apply(shape, ChangeKind::Update { old: None, new: Tuple::from_checked(&row(new)) })
 }
 
 /// An update whose old key was sent.
 fn rekey(batch: &mut Batch, shape: &Arc<TableShape>, old: &str, new: &str) -> Result<(), BatchError> {
     let (old, new) = (row(old), row(new));
     let old = Some(OldTuple::Key(Tuple::from_checked(&old)));
-    batch.apply(shape, Change::Update { old, new: Tuple::from_checked(&new) })
+    batch.apply(shape, ChangeKind::Update { old, new: Tuple::from_checked(&new) })
 }
 
 fn delete(batch: &mut Batch, shape: &Arc<TableShape>, old: &str) -> Result<(), BatchError> {
-    batch.apply(shape, Change::Delete { old: Tuple::from_checked(&row(old)) })
+    batch.apply(shape, ChangeKind::Delete { old: OldTuple::Key(Tuple::from_checked(&row(old))) })
 }
 
 /// The steps as text: `i 1 x`, moves with the old key in front of an arrow.

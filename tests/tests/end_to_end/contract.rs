@@ -19,6 +19,13 @@ async fn two_side_by_side_and_nothing_left_behind() -> Result<()> {
     }
     one.wait_and_compare()?;
     two.wait_and_compare()?;
+    for port in one.ports()?.into_iter().chain(two.ports()?) {
+        let addresses = listening_addresses(port)?;
+        ensure!(
+            addresses == ["0100007F"],
+            "port {port} is bound to {addresses:?} and not to 127.0.0.1 alone"
+        );
+    }
     let (_, table) = two.diff()?;
     ensure!(table.contains("second") && !table.contains("first"), "they must not touch each other:\n{table}");
     one.down()?;
@@ -100,4 +107,20 @@ async fn down_and_up_again_keeps_everything() -> Result<()> {
     let source = sandbox.source().await?;
     source.batch_execute("INSERT INTO t VALUES (2)").await?;
     sandbox.wait_and_compare()
+}
+
+/// Who listens on a port, as the kernel writes addresses: 127.0.0.1 is 0100007F.
+fn listening_addresses(port: u16) -> Result<Vec<String>> {
+    const LISTEN: &str = "0A";
+    let mut addresses = Vec::new();
+    for table in ["/proc/net/tcp", "/proc/net/tcp6"] {
+        for line in std::fs::read_to_string(table)?.lines().skip(1) {
+            let fields: Vec<&str> = line.split_whitespace().collect();
+            let Some((address, hex_port)) = fields[1].split_once(':') else { continue };
+            if fields[3] == LISTEN && u16::from_str_radix(hex_port, 16)? == port {
+                addresses.push(address.to_owned());
+            }
+        }
+    }
+    Ok(addresses)
 }

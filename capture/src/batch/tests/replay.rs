@@ -126,7 +126,9 @@ impl Source {
                 None => {
                     let row = row_of(key, values.map(|value| value.map(|value| value.to_string())));
                     let new = bytes_of(&row.iter().cloned().map(Some).collect::<Vec<_>>());
-                    self.batch.apply(&self.shape, Change::Insert { new: Tuple::from_checked(&new) }).unwrap();
+                    self.batch
+                        .apply(&self.shape, ChangeKind::Insert { new: Tuple::from_checked(&new) })
+                        .unwrap();
                     self.rows.insert(key, row);
                 }
                 Some(before) => self.update(&before, key, key, values, changed, sent),
@@ -141,7 +143,12 @@ impl Source {
             Event::Delete { key } => {
                 if self.rows.remove(&key).is_some() {
                     let old = old_key(key);
-                    self.batch.apply(&self.shape, Change::Delete { old: Tuple::from_checked(&old) }).unwrap();
+                    self.batch
+                        .apply(
+                            &self.shape,
+                            ChangeKind::Delete { old: OldTuple::Key(Tuple::from_checked(&old)) },
+                        )
+                        .unwrap();
                 }
             }
             Event::Truncate => {
@@ -169,7 +176,7 @@ impl Source {
             Sent::Least if from == to => None,
             Sent::Least | Sent::KeyAndToastedKey => Some(OldTuple::Key(Tuple::from_checked(&old_key))),
         };
-        let change = Change::Update { old, new: Tuple::from_checked(&new) };
+        let change = ChangeKind::Update { old, new: Tuple::from_checked(&new) };
         self.batch.apply(&self.shape, change).unwrap();
         self.rows.remove(&from);
         self.rows.insert(to, after);

@@ -147,7 +147,7 @@ fn a_full_old_row_fills_in_what_was_not_sent() {
     let mut batch = Batch::new();
     let (old, new) = (row("1 x y"), row("2 z ~"));
     let old = Some(OldTuple::Full(Tuple::from_checked(&old)));
-    batch.apply(&shape, Change::Update { old, new: Tuple::from_checked(&new) }).unwrap();
+    batch.apply(&shape, ChangeKind::Update { old, new: Tuple::from_checked(&new) }).unwrap();
     delete(&mut batch, &shape, "3 x y").unwrap();
     assert_eq!(steps(batch), ["d 1, r 2 z y, d 3"]);
 }
