@@ -238,9 +238,7 @@ impl Persister {
                 self.write(RecordKind::Frame, Lsn::ZERO, &payload)?;
             }
         }
-        // Under "durable" PostgreSQL forgets before S3 has it, and then nobody else does.
-        let safe = self.progress.confirmable(self.policy).0.min(self.progress.now().staged.0);
-        if let Some(position) = self.retention.reached(safe) {
+        if let Some(position) = self.retention.reached(self.progress.forgettable(self.policy)) {
             self.wal.remove_before(position).map_err(|error| disk(&error))?;
         }
         Ok(())

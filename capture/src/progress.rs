@@ -65,6 +65,13 @@ impl Snapshot {
         })
     }
 
+    /// Up to where the local WAL may go: what PostgreSQL may be told and S3 has. Under `durable` PostgreSQL forgets before
+    /// S3 has it, and then nobody else does.
+    #[must_use]
+    pub fn forgettable(&self, policy: AdvanceOn) -> Lsn {
+        self.confirmable(policy).0.min(self.staged.0)
+    }
+
     /// Seconds since the oldest transaction that is not loaded was committed; 0 if all are.
     #[must_use]
     pub fn lag_seconds(&self) -> f64 {
@@ -111,6 +118,12 @@ impl Progress {
     #[must_use]
     pub fn confirmable(&self, policy: AdvanceOn) -> Confirmed {
         self.state.borrow().confirmable(policy)
+    }
+
+    /// Up to where the local WAL may go: see [`Snapshot::forgettable`].
+    #[must_use]
+    pub fn forgettable(&self, policy: AdvanceOn) -> Lsn {
+        self.state.borrow().forgettable(policy)
     }
 
     /// Changes counters and flags.
@@ -196,6 +209,19 @@ mod tests {
             Confirmed(Lsn(60)),
             "never beyond the policy's position"
         );
+    }
+
+    #[test]
+    fn the_local_wal_keeps_what_s3_lacks_also_if_postgresql_forgot_it() {
+        let state = Snapshot {
+            durable: Durable(Lsn(50)),
+            held: Lsn(50),
+            staged: Staged(Lsn(40)),
+            anchored: Lsn(40),
+            ..Snapshot::default()
+        };
+        assert_eq!(state.confirmable(AdvanceOn::Durable), Confirmed(Lsn(50)));
+        assert_eq!(state.forgettable(AdvanceOn::Durable), Lsn(40));
     }
 
     #[test]

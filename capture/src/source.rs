@@ -130,15 +130,6 @@ impl Source {
         })
     }
 
-    /// Drops the slot.
-    ///
-    /// # Errors
-    /// If the server refuses.
-    pub async fn drop_slot(&self, name: &str) -> Result<()> {
-        let dropped = self.client.execute("SELECT pg_drop_replication_slot($1::text::name)", &[&name]).await;
-        dropped.map(drop).map_err(|error| failure("dropping the slot", &error))
-    }
-
     /// Makes sure that the publication is there; true if it was made just now.
     ///
     /// A publication of all tables needs a superuser; anybody else gets one of the tables that are there and picked.
