@@ -1,5 +1,5 @@
 //! The batch: the changes of whole transactions in memory, split by table, one entry a key, until they are cut into a
-//! segment's steps.
+//! segment's steps. Tables without a key have one entry for all rows that are equal.
 //!
 //! Pure: no I/O and no async. Rows are kept in pgoutput's own encoding, one allocation each; what becomes of them on
 //! S3 is the business of [`rows`](crate::rows).
@@ -11,6 +11,7 @@
 mod cells;
 mod error;
 mod load;
+mod multiset;
 mod shape;
 mod stage;
 mod table;
@@ -19,8 +20,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 pub use error::BatchError;
-pub use load::{Entry, LoadData, Move, StepAction, StepData};
-pub use shape::{ShapeError, SourceColumn, TableShape};
+pub use load::{Copies, Entry, LoadData, Move, StepAction, StepData};
+pub use shape::{ShapeError, SourceColumn, TableShape, can_be_key};
 
 use crate::pgoutput::ChangeKind;
 use table::TableBatch;

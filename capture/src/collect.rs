@@ -211,6 +211,7 @@ impl Collector {
     /// Applies a whole transaction.
     fn commit(&mut self, commit: Commit, body: Body) -> Result<()> {
         let passed_over = commit.end_lsn <= self.staged;
+        self.relations.begin(commit.commit_lsn);
         let mut changes = 0;
         for frame in self.read_back.frames(body)? {
             let frame = frame?;

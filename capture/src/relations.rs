@@ -1,33 +1,52 @@
 //! The tables of the stream as its Relation messages describe them, and which of them are replicated.
 
+mod identity;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use re_dms_shared::Lsn;
 use re_dms_shared::names::{OWN_SCHEMA, target_name};
 
 use crate::batch::{SourceColumn, TableShape};
 use crate::config::TablePatterns;
 use crate::error::{Error, Result, Who};
-use crate::pgoutput::{Relation, ReplicaIdentity};
-
-/// Asks the source for a table's primary key: the columns' names, empty if there is none.
-pub type PrimaryKeys = Box<dyn FnMut(u32) -> Result<Vec<String>> + Send>;
+use crate::pgoutput::Relation;
+pub use identity::{AskCatalog, CatalogTable, PrimaryKey};
+use identity::{Identities, Identity};
 
 /// What the stream has said about tables so far.
 pub struct Relations {
     patterns: TablePatterns,
-    primary_keys: PrimaryKeys,
+    identities: Identities,
     /// By OID; none for tables that are not replicated.
     shapes: HashMap<u32, Option<Arc<TableShape>>>,
     /// Who has a name in Redshift: `(schema, table)` there to the names on the source.
     targets: HashMap<(String, String), (String, String)>,
+    /// Shapes with a key, and the position from which on it is certain. Until then the key's columns are none.
+    pending: Vec<(Lsn, Arc<TableShape>)>,
 }
 
 impl Relations {
     /// Knows nothing yet.
     #[must_use]
-    pub fn new(patterns: TablePatterns, primary_keys: PrimaryKeys) -> Self {
-        Self { patterns, primary_keys, shapes: HashMap::new(), targets: HashMap::new() }
+    pub fn new(patterns: TablePatterns, ask: AskCatalog) -> Self {
+        Self {
+            patterns,
+            identities: Identities::new(ask),
+            shapes: HashMap::new(),
+            targets: HashMap::new(),
+            pending: Vec::new(),
+        }
+    }
+
+    /// A transaction follows whose commit record is at `commit_lsn`.
+    pub fn begin(&mut self, commit_lsn: Lsn) {
+        self.identities.at = commit_lsn;
+        while let Some(ready) = self.pending.iter().position(|(from, _)| *from <= commit_lsn) {
+            let (_, shape) = self.pending.swap_remove(ready);
+            self.shapes.insert(shape.table().oid, Some(shape));
+        }
     }
 
     /// Takes a Relation message.
@@ -39,20 +58,30 @@ impl Relations {
             self.shapes.insert(relation.oid, None);
             return Ok(());
         }
-        let keys = self.keys(relation)?;
-        let columns = relation.columns.iter().zip(keys).map(|(column, key)| SourceColumn {
-            name: column.name.to_owned(),
-            attribute_number: None,
-            type_oid: column.type_oid,
-            type_modifier: column.type_modifier,
-            key,
-        });
         let target = (target_name(relation.schema), target_name(relation.name));
         let source = (relation.schema.to_owned(), relation.name.to_owned());
         self.claim(&target, source)?;
-        let names = (relation.schema, relation.name);
-        let shape = TableShape::new(relation.oid, names, (&target.0, &target.1), columns.collect());
-        let shape = shape.map_err(|error| Error::told(Who::Stream, false, &error))?;
+        let shape_with = |keys: &[bool]| {
+            let columns = relation.columns.iter().zip(keys).map(|(column, &key)| SourceColumn {
+                name: column.name.to_owned(),
+                attribute_number: None,
+                type_oid: column.type_oid,
+                type_modifier: column.type_modifier,
+                key,
+            });
+            let names = (relation.schema, relation.name);
+            let shape = TableShape::new(relation.oid, names, (&target.0, &target.1), columns.collect());
+            shape.map_err(|error| Error::told(Who::Stream, false, &error))
+        };
+        self.pending.retain(|(_, shape)| shape.table().oid != relation.oid);
+        let shape = match self.identities.of(relation)? {
+            Identity::Key(keys) => shape_with(&keys)?,
+            Identity::WholeRow => shape_with(&vec![false; relation.columns.len()])?,
+            Identity::KeyFrom(from, keys) => {
+                self.pending.push((from, Arc::new(shape_with(&keys)?)));
+                shape_with(&vec![false; relation.columns.len()])?
+            }
+        };
         // The same shape again keeps its identity, so that a reconnect does not split the batch.
         let known = self.shapes.get(&relation.oid).and_then(Option::as_ref);
         if known.is_some_and(|known| **known == shape) {
@@ -84,15 +113,6 @@ impl Relations {
                 "report this as a bug; removing the local WAL makes the next start ask PostgreSQL again",
             )
         })
-    }
-
-    /// Which columns make the key. With REPLICA IDENTITY FULL pgoutput flags them all, and the catalog knows better.
-    fn keys(&mut self, relation: &Relation<'_>) -> Result<Vec<bool>> {
-        if relation.replica_identity != ReplicaIdentity::Full {
-            return Ok(relation.columns.iter().map(|column| column.key).collect());
-        }
-        let primary_key = (self.primary_keys)(relation.oid)?;
-        Ok(relation.columns.iter().map(|column| primary_key.iter().any(|key| key == column.name)).collect())
     }
 
     /// Two tables of the source must not share one in Redshift, and none may take the place of a ledger.
@@ -157,97 +177,4 @@ fn what_changed(earlier: &TableShape, now: &TableShape) -> Vec<String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config::Config;
-    use crate::pgoutput::RelationColumn;
-
-    fn relations() -> Relations {
-        let config = r#"
-            stream = "t"
-            data_dir = "/d"
-            source = { url = "postgres://u@h/d", exclude = ["*.hidden"] }
-            s3.bucket = "bucket"
-            queues = { segments_url = "http://q/s.fifo", acks_url = "http://q/a" }
-        "#;
-        let patterns = Config::parse(config, vec![]).unwrap().source.tables;
-        Relations::new(patterns, Box::new(|_| Ok(vec!["b".to_owned()])))
-    }
-
-    fn relation(oid: u32, name: &str, replica_identity: ReplicaIdentity) -> Relation<'_> {
-        let column = |name, key| RelationColumn { key, name, type_oid: 23, type_modifier: -1 };
-        let all = replica_identity == ReplicaIdentity::Full;
-        let columns = vec![column("a", true), column("b", all)];
-        Relation { xid: None, oid, schema: "public", name, replica_identity, columns }
-    }
-
-    #[test]
-    fn a_full_identity_takes_its_key_from_the_catalog() {
-        let mut relations = relations();
-        relations.learn(&relation(1, "t", ReplicaIdentity::Default)).unwrap();
-        relations.learn(&relation(2, "u", ReplicaIdentity::Full)).unwrap();
-        assert_eq!(relations.shape(1).unwrap().unwrap().key_positions(), [0]);
-        assert_eq!(relations.shape(2).unwrap().unwrap().key_positions(), [1]);
-    }
-
-    #[test]
-    fn excluded_tables_are_known_and_have_no_shape() {
-        let mut relations = relations();
-        relations.learn(&relation(1, "hidden", ReplicaIdentity::Default)).unwrap();
-        assert!(relations.shape(1).unwrap().is_none());
-        assert!(relations.shape(2).is_err(), "never described");
-    }
-
-    #[test]
-    fn names_that_differ_in_case_only_are_refused() {
-        let mut relations = relations();
-        relations.learn(&relation(1, "Orders", ReplicaIdentity::Default)).unwrap();
-        let error = relations.learn(&relation(2, "orders", ReplicaIdentity::Default)).unwrap_err();
-        assert!(error.what.contains("public.Orders and public.orders"), "{error}");
-        relations.learn(&relation(3, "Orders", ReplicaIdentity::Default)).unwrap();
-    }
-
-    #[test]
-    fn a_changed_definition_is_told_with_what_it_means_for_the_rows_from_before() {
-        let mut relations = relations();
-        let mut shape = |oid, name, columns: &[&'static str]| {
-            let column =
-                |name: &&'static str| RelationColumn { key: false, name, type_oid: 23, type_modifier: -1 };
-            let columns = columns.iter().map(column).collect();
-            let replica_identity = ReplicaIdentity::Default;
-            let relation = Relation { xid: None, oid, schema: "public", name, replica_identity, columns };
-            relations.learn(&relation).unwrap();
-            Arc::clone(relations.shape(oid).unwrap().unwrap())
-        };
-        let before = shape(1, "t", &["a", "b"]);
-        let column_renamed = shape(1, "t", &["a", "c"]);
-        let changes = what_changed(&before, &column_renamed);
-        assert_eq!(changes.len(), 2, "{changes:?}");
-        assert!(changes[0].contains("new columns (c)") && changes[1].contains("renamed (b)"), "{changes:?}");
-        let renamed = shape(1, "u", &["a", "c"]);
-        let changes = what_changed(&column_renamed, &renamed);
-        assert!(matches!(&changes[..], [change] if change.contains("it was named public.t")), "{changes:?}");
-        let made_again = shape(2, "t", &["a", "b"]);
-        let changes = what_changed(&before, &made_again);
-        assert!(matches!(&changes[..], [change] if change.contains("another table")), "{changes:?}");
-        assert!(what_changed(&before, &before).is_empty());
-    }
-
-    #[test]
-    fn the_schema_of_the_ledgers_is_not_given_away() {
-        let mut relations = relations();
-        let mut ledger = relation(1, "ledger_main", ReplicaIdentity::Default);
-        ledger.schema = "Re_dms";
-        let error = relations.learn(&ledger).unwrap_err();
-        assert!(error.what.contains("keeps its ledgers"), "{error}");
-    }
-
-    #[test]
-    fn the_same_shape_again_is_the_same_object() {
-        let mut relations = relations();
-        relations.learn(&relation(1, "t", ReplicaIdentity::Default)).unwrap();
-        let before = Arc::clone(relations.shape(1).unwrap().unwrap());
-        relations.learn(&relation(1, "t", ReplicaIdentity::Default)).unwrap();
-        assert!(Arc::ptr_eq(&before, relations.shape(1).unwrap().unwrap()));
-    }
-}
+mod tests;

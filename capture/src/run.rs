@@ -27,7 +27,7 @@ use crate::flight::Flight;
 use crate::persist::Persister;
 use crate::progress::{Progress, Snapshot};
 use crate::receive::{self, Receiver};
-use crate::relations::{PrimaryKeys, Relations};
+use crate::relations::{AskCatalog, Relations};
 use crate::retention::Retention;
 use crate::rows::RenderOptions;
 use crate::source::Source;
@@ -158,7 +158,7 @@ impl Stream {
         background.spawn(async move { listener.listen(again).await });
         background.spawn(async move { announcer.announce(announced, repeats).await });
 
-        let relations = Relations::new(config.source.tables.clone(), primary_keys(Arc::clone(&config)));
+        let relations = Relations::new(config.source.tables.clone(), ask_catalog(Arc::clone(&config)));
         let collector = Collector::new(
             relations,
             Limits::new(&config.batch, config.slot.advance_on),
@@ -307,17 +307,17 @@ async fn anchor(config: Arc<Config>, progress: Arc<Progress>, objects: Objects, 
 }
 
 /// Asks the source over a connection of its own, as often as it takes: called from the collector's thread.
-fn primary_keys(config: Arc<Config>) -> PrimaryKeys {
+fn ask_catalog(config: Arc<Config>) -> AskCatalog {
     let runtime = tokio::runtime::Handle::current();
     Box::new(move |oid| {
         runtime.block_on(async {
             let mut backoff = crate::retry::Backoff::new();
             loop {
-                let asked = async { Source::connect(&config.source).await?.primary_key(oid).await };
+                let asked = async { Source::connect(&config.source).await?.catalog_table(oid).await };
                 match asked.await {
                     Err(error) if error.retry => {
                         let pause = backoff.pause();
-                        tracing::warn!(%error, retry_in_ms = pause.as_millis(), "a table's key can't be asked for yet");
+                        tracing::warn!(%error, retry_in_ms = pause.as_millis(), "a table's definition can't be asked for yet");
                         tokio::time::sleep(pause).await;
                     }
                     answer => return answer,

@@ -9,6 +9,7 @@ use tokio_postgres::{Client, NoTls};
 
 use crate::config::SourceConfig;
 use crate::error::{Error, Result, Who};
+use crate::relations::{CatalogTable, PrimaryKey};
 
 /// The oldest PostgreSQL that sends logical messages and in-progress transactions.
 const OLDEST_VERSION: i32 = 140_000;
@@ -206,17 +207,38 @@ impl Source {
         Ok(found)
     }
 
-    /// The primary key's columns, by table OID; empty if it has none.
+    /// A table as the catalog has it now; none if it is gone.
     ///
     /// # Errors
     /// If the server can't be asked.
-    pub async fn primary_key(&self, table_oid: u32) -> Result<Vec<String>> {
-        let sql = "SELECT a.attname::text FROM pg_index i JOIN pg_attribute a \
-                   ON a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey) \
-                   WHERE i.indrelid = $1 AND i.indisprimary ORDER BY a.attnum";
-        let rows = self.client.query(sql, &[&table_oid]).await;
-        let rows = rows.map_err(|error| failure("reading a primary key", &error))?;
-        Ok(rows.iter().map(|row| row.get(0)).collect())
+    pub async fn catalog_table(&self, table_oid: u32) -> Result<Option<CatalogTable>> {
+        // The position is read while the query runs, so after its snapshot was taken. INCLUDE's columns are no part of a
+        // key.
+        let sql = "SELECT c.relkind = 'p', \
+                   ARRAY(SELECT a.attname::text FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 \
+                         AND NOT a.attisdropped AND a.attgenerated = '' ORDER BY a.attnum), \
+                   i.indexrelid, \
+                   ARRAY(SELECT a.attname::text FROM pg_attribute a WHERE a.attrelid = c.oid \
+                         AND array_position(i.indkey::int2[], a.attnum) < i.indnkeyatts ORDER BY a.attnum), \
+                   (CASE WHEN pg_is_in_recovery() \
+                         THEN COALESCE(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn()) \
+                         ELSE pg_current_wal_insert_lsn() END)::text \
+                   FROM pg_class c LEFT JOIN pg_index i \
+                   ON i.indrelid = c.oid AND i.indisprimary AND i.indimmediate AND i.indisvalid WHERE c.oid = $1";
+        let row = self.client.query_opt(sql, &[&table_oid]).await;
+        let row = row.map_err(|error| failure("reading a table's definition", &error))?;
+        let Some(row) = row else { return Ok(None) };
+        let position: String = row.get(4);
+        let seen_at = position.parse().map_err(|error| {
+            Error::fatal(Who::Source, format!("the server's position: {error}"), "report this")
+        })?;
+        let index: Option<u32> = row.get(2);
+        Ok(Some(CatalogTable {
+            partitioned: row.get(0),
+            columns: row.get(1),
+            primary_key: index.map(|index| PrimaryKey { index, columns: row.get(3) }),
+            seen_at,
+        }))
     }
 
     /// Quoted names of the user's tables (ordinary ones and roots of partitions) that the patterns pick.

@@ -6,10 +6,12 @@
 mod catalog;
 mod check;
 mod copy;
+mod equality;
 pub mod ledger;
 mod merge;
 pub mod queries;
 mod tables;
+mod whole_row;
 
 pub use catalog::{Catalog, CatalogColumn};
 
@@ -89,6 +91,9 @@ pub enum Purpose {
     Delete,
     Update,
     Move,
+    Keep,
+    Remove,
+    Restore,
     Insert,
     DropStage,
     RecordSegment,
@@ -111,6 +116,9 @@ impl fmt::Display for Purpose {
             Purpose::Delete => "deleting rows",
             Purpose::Update => "updating rows",
             Purpose::Move => "moving rows to new keys",
+            Purpose::Keep => "counting the copies of rows that go",
+            Purpose::Remove => "removing rows of a table without a key",
+            Purpose::Restore => "putting back the copies that stay",
             Purpose::Insert => "inserting rows",
             Purpose::DropStage => "dropping the staging table",
             Purpose::RecordSegment => "recording the segment in the ledger",
@@ -171,6 +179,9 @@ impl PlanError {
                 format!(
                     "give {table}'s column {column} the type {wanted}, or rename the table: a missing one is created"
                 )
+            }
+            PlanError::TooLong { purpose: Purpose::Keep | Purpose::Remove, .. } => {
+                "give the table a primary key: all of its columns have to be compared without one".into()
             }
             PlanError::TooLong { .. } => "exclude some of the table's columns from the stream".into(),
         }
@@ -258,24 +269,25 @@ impl Statements {
 
 /// A large segment may stage a lot: its space comes back as soon as each step is merged.
 fn drop_finished_stages(statements: &mut Vec<Statement>) {
-    let mut position = 0;
-    let mut staged: Option<u32> = None;
-    while position < statements.len() {
-        let step = statements[position].step;
-        if let Some(number) = staged.filter(|number| step != Some(*number)) {
-            let last = &statements[position - 1];
-            let sql = format!("DROP TABLE {}", sql::ident(&copy::stage_name(number)));
-            let drop =
-                Statement { purpose: Purpose::DropStage, step: last.step, table: last.table.clone(), sql };
-            statements.insert(position, drop);
-            staged = None;
-            position += 1;
+    let mut with_drops = Vec::with_capacity(statements.len());
+    // The step at hand's temporary tables.
+    let mut made: Vec<String> = Vec::new();
+    let mut all = std::mem::take(statements).into_iter().peekable();
+    while let Some(statement) = all.next() {
+        match (statement.purpose, statement.step) {
+            (Purpose::CreateStage, Some(step)) => made.push(copy::stage_name(step)),
+            (Purpose::Keep, Some(step)) => made.push(whole_row::kept_name(step)),
+            _ => {}
         }
-        if statements[position].purpose == Purpose::CreateStage {
-            staged = step;
+        let (step, table) = (statement.step, statement.table.clone());
+        with_drops.push(statement);
+        if !made.is_empty() && all.peek().is_none_or(|next| next.step != step) {
+            let names: Vec<_> = made.drain(..).map(|name| sql::ident(&name)).collect();
+            let sql = format!("DROP TABLE {}", names.join(", "));
+            with_drops.push(Statement { purpose: Purpose::DropStage, step, table, sql });
         }
-        position += 1;
     }
+    *statements = with_drops;
 }
 
 /// A target's name for people.

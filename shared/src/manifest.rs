@@ -7,8 +7,9 @@ use sha2::{Digest, Sha256};
 use crate::lsn::Lsn;
 use crate::types::RedshiftType;
 
-/// The format that this build writes and the newest that it reads. Every older one is read too.
-pub const FORMAT: u32 = 1;
+/// The format that this build writes and the newest that it reads. Every older one is read too: format 1 knew no
+/// [`Operation::Remove`].
+pub const FORMAT: u32 = 2;
 
 /// A segment: whole transactions of one epoch, as ordered steps.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -107,7 +108,8 @@ pub enum Action {
     Truncate,
 }
 
-/// Rows of one table, one entry a key, in files of [the CSV format](Operation).
+/// Rows of one table in files of [the CSV format](Operation): one entry a key, or, for a table without a key, rows that
+/// come and rows that go.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Load {
     /// S3 key of Redshift's own COPY manifest, which names the same files.
@@ -161,24 +163,28 @@ pub struct RowCounts {
     pub deletes: u64,
     /// See [`Operation::Move`].
     pub moves: u64,
+    /// See [`Operation::Remove`].
+    #[serde(default)]
+    pub removes: u64,
 }
 
 impl RowCounts {
     /// All rows.
     #[must_use]
     pub fn total(&self) -> u64 {
-        let RowCounts { inserts, replaces, updates, deletes, moves } = self;
-        inserts + replaces + updates + deletes + moves
+        let RowCounts { inserts, replaces, updates, deletes, moves, removes } = self;
+        inserts + replaces + updates + deletes + moves + removes
     }
 }
 
-/// What a row of a data file says about its key.
+/// What a row of a data file says about its key, or, in a table without a key, about rows that are equal to it.
 ///
 /// The files are CSV without a header. Their fields are, in order: [`OPERATION_COLUMN`], [`PRESENT_SET_COLUMN`], the
-/// table's columns, and, in a load that holds moves, the old key's columns (named by [`old_key_column`]).
+/// table's columns, and, in a load that holds moves, the old key's columns (named by [`old_key_column`]), in one that
+/// holds removals [`REMOVAL_COLUMN`] and [`COPIES_COLUMN`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Operation {
-    /// The key is new: every column is there.
+    /// The key is new, or the table has none: every column is there.
     Insert,
     /// Whatever the key held goes, this row stands instead: every column is there.
     Replace,
@@ -188,6 +194,9 @@ pub enum Operation {
     Delete,
     /// As update, of the row that has the old key; the new key's columns are part of the present set.
     Move,
+    /// So many rows go that equal this one in every column; those beyond stay. Only in tables without a key. Rows are
+    /// equal as they are in Redshift, NULL equals NULL; removals come before the load's inserts.
+    Remove,
 }
 
 impl Operation {
@@ -200,6 +209,7 @@ impl Operation {
             Operation::Update => "u",
             Operation::Delete => "d",
             Operation::Move => "m",
+            Operation::Remove => "x",
         }
     }
 }
@@ -209,6 +219,12 @@ pub const OPERATION_COLUMN: &str = "re_dms_op";
 
 /// Staging column: position in [`Load::present_sets`], `INTEGER`, NULL for all but updates and moves.
 pub const PRESENT_SET_COLUMN: &str = "re_dms_set";
+
+/// Staging column of a load that holds removals: the removal's number in the load, from 1, `BIGINT`, NULL for inserts.
+pub const REMOVAL_COLUMN: &str = "re_dms_row";
+
+/// Staging column of a load that holds removals: how many copies go, `BIGINT`, NULL for inserts.
+pub const COPIES_COLUMN: &str = "re_dms_copies";
 
 /// Staging column of the `position`th (from 0) key column's old value, with that column's type.
 #[must_use]

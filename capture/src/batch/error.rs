@@ -31,10 +31,11 @@ pub enum BatchError {
     },
     /// An update or delete that no row can be found for.
     #[error(
-        "table {table}: it has no key, so {what} has no row to go to \
-         (hint: give the table a primary key, or ALTER TABLE … REPLICA IDENTITY, then resync it)"
+        "table {table}: it has no key, and {what} came without the whole row that it changes \
+         (hint: ALTER TABLE … REPLICA IDENTITY FULL, for a partitioned table its partitions too, or a primary key; then \
+         resync the table)"
     )]
-    NoKey {
+    NoIdentity {
         /// `schema.name` on the source.
         table: String,
         /// The change.

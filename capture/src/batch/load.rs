@@ -27,11 +27,22 @@ pub enum StepAction {
 /// The rows of one load. Never empty.
 #[derive(Debug)]
 pub enum LoadData {
-    /// One entry a key; for an append-only table, rows in the order in which they came.
+    /// One entry a key; for a table without a key, new rows in the order in which they came.
     Entries(Vec<Entry>),
     /// Rows that get another key and keep cells that only Redshift has. No key occurs twice among the old and new
     /// ones, so their order does not matter.
     Moves(Vec<Move>),
+    /// Rows of a table without a key, some of which go. No row occurs twice.
+    Copies(Vec<Copies>),
+}
+
+/// How many more, or fewer, rows of one content there are.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Copies {
+    /// Bytes of a checked tuple, every cell there.
+    pub row: Box<[u8]>,
+    /// Never 0.
+    pub change: i64,
 }
 
 /// What the batch knows of one key.
@@ -60,6 +71,7 @@ impl LoadData {
         match self {
             LoadData::Entries(entries) => entries.len(),
             LoadData::Moves(moves) => moves.len(),
+            LoadData::Copies(rows) => rows.iter().map(Copies::lines).sum(),
         }
     }
 
@@ -69,7 +81,16 @@ impl LoadData {
         match self {
             LoadData::Entries(entries) => entries.iter().map(|entry| entry.row.len()).sum(),
             LoadData::Moves(moves) => moves.iter().map(|moved| moved.row.len() + moved.old_key.len()).sum(),
+            LoadData::Copies(rows) => rows.iter().map(|copies| copies.row.len() * copies.lines()).sum(),
         }
+    }
+}
+
+impl Copies {
+    /// Rows of the load: an insert a copy, one removal for all that go.
+    #[must_use]
+    pub fn lines(&self) -> usize {
+        if self.change < 0 { 1 } else { usize::try_from(self.change).unwrap_or(usize::MAX) }
     }
 }
 
@@ -85,6 +106,10 @@ impl StepData {
             StepAction::Load(LoadData::Moves(moves)) => {
                 let both = |moved: &Move| allocated(moved.row.len()) + allocated(moved.old_key.len());
                 moves.iter().map(both).sum::<usize>() + moves.capacity() * size_of::<Move>()
+            }
+            StepAction::Load(LoadData::Copies(rows)) => {
+                let held: usize = rows.iter().map(|copies| allocated(copies.row.len())).sum();
+                held + rows.capacity() * size_of::<Copies>()
             }
         };
         size_of::<StepData>() + rows

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use re_dms_shared::manifest::{Column, Table};
 use re_dms_shared::names::target_column;
-use re_dms_shared::types::{ValueClass, map_type};
+use re_dms_shared::types::{ElementClass, RedshiftType, ValueClass, map_type};
 
 /// A column as the source describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,13 +45,35 @@ pub enum ShapeError {
         /// The name in Redshift.
         target_column: String,
     },
+    /// Different keys could become one.
+    #[error(
+        "table {table}: column {column} is part of its key, and values of its type that differ in PostgreSQL may be \
+         equal in Redshift (hint: ALTER TABLE … REPLICA IDENTITY FULL, or an identity index on other columns, or \
+         exclude the table)"
+    )]
+    InexactKey {
+        /// `schema.name` on the source.
+        table: String,
+        /// Name on the source.
+        column: String,
+    },
+}
+
+/// Whether values of the type tell rows apart in Redshift as they do in PostgreSQL. `timetz` loses its zone there, and
+/// what becomes of the numbers within a SUPER is Redshift's affair.
+#[must_use]
+pub fn can_be_key(type_oid: u32, type_modifier: i32) -> bool {
+    const NUMBERS: [u32; 3] = [1021, 1022, 1231]; // real[], double precision[], numeric[]
+    let mapping = map_type(type_oid, type_modifier);
+    let has_json = matches!(mapping.class, ValueClass::Json | ValueClass::Array(ElementClass::Json));
+    !(mapping.redshift == RedshiftType::TimeTz || has_json || NUMBERS.contains(&type_oid))
 }
 
 impl TableShape {
     /// Maps a source table's columns to Redshift's names and types.
     ///
     /// # Errors
-    /// Two columns whose names are one in Redshift.
+    /// See [`ShapeError`].
     pub fn new(
         oid: u32,
         (schema, name): (&str, &str),
@@ -68,6 +90,12 @@ impl TableShape {
                     table: format!("{schema}.{name}"),
                     column: column.name,
                     target_column: target_name,
+                });
+            }
+            if column.key && !can_be_key(column.type_oid, column.type_modifier) {
+                return Err(ShapeError::InexactKey {
+                    table: format!("{schema}.{name}"),
+                    column: column.name,
                 });
             }
             let mapping = map_type(column.type_oid, column.type_modifier);
@@ -106,7 +134,7 @@ impl TableShape {
         &self.table.columns
     }
 
-    /// The key columns' positions, ascending; none for an append-only table.
+    /// The key columns' positions, ascending; none for a table without a key.
     #[must_use]
     pub fn key_positions(&self) -> &[usize] {
         &self.key_positions
@@ -118,9 +146,9 @@ impl TableShape {
         &self.classes
     }
 
-    /// Whether rows can only be added, because nothing tells them apart.
+    /// Whether rows have no key: they can be added, and found again only as a whole.
     #[must_use]
-    pub fn is_append_only(&self) -> bool {
+    pub fn is_keyless(&self) -> bool {
         self.key_positions.is_empty()
     }
 

@@ -1,10 +1,11 @@
-//! The open stage of one table: moves, then one entry a key.
+//! The open stage of one table: moves, then one entry a key; for a table without a key, rows that come and go.
 
 use std::collections::HashMap;
 
 use re_dms_shared::manifest::Operation;
 
 use super::load::{Entry, LoadData, Move, allocated};
+use super::multiset::Multiset;
 
 /// A table's changes since its last closed step.
 ///
@@ -21,7 +22,9 @@ pub(super) struct Stage {
     /// The keys that moves left and arrived at.
     moved: HashMap<Box<[u8]>, Place>,
     moves: Vec<Move>,
-    /// Heap bytes of keys and rows.
+    /// A table without a key has all its rows here once one of them goes; until then they are entries, which costs less.
+    multiset: Option<Multiset>,
+    /// Heap bytes of keys and rows, those of the multiset aside.
     held: usize,
 }
 
@@ -80,10 +83,26 @@ impl Stage {
         self.put(key, Operation::Delete, &[]);
     }
 
-    /// Adds a row without a key.
+    /// Adds a row of a table without a key.
     pub(super) fn append(&mut self, row: &[u8]) {
+        if let Some(multiset) = &mut self.multiset {
+            return multiset.add(row, 1);
+        }
         self.held += allocated(row.len());
         self.entries.push(Some(Entry { operation: Operation::Insert, row: row.into() }));
+    }
+
+    /// Takes a row of a table without a key away: one that the stage added, or one that Redshift has.
+    pub(super) fn remove(&mut self, row: &[u8]) {
+        let multiset = self.multiset.get_or_insert_with(|| {
+            let mut multiset = Multiset::default();
+            for entry in std::mem::take(&mut self.entries).into_iter().flatten() {
+                self.held -= allocated(entry.row.len());
+                multiset.take(entry.row);
+            }
+            multiset
+        });
+        multiset.add(row, -1);
     }
 
     /// Takes the key's entry away, as if it had never been.
@@ -109,6 +128,7 @@ impl Stage {
             + map_bytes(self.moved.capacity(), size_of::<(Box<[u8]>, Place)>())
             + self.entries.capacity() * size_of::<Option<Entry>>()
             + self.moves.capacity() * size_of::<Move>()
+            + self.multiset.as_ref().map_or(0, Multiset::bytes)
     }
 
     /// Its loads, in order: none, one or two.
@@ -124,11 +144,12 @@ impl Stage {
         let entries: Vec<Entry> = self.entries.into_iter().flatten().collect();
         let moves = (!self.moves.is_empty()).then_some(LoadData::Moves(self.moves));
         let entries = (!entries.is_empty()).then_some(LoadData::Entries(entries));
-        moves.into_iter().chain(entries)
+        let copies = self.multiset.map(Multiset::into_rows).filter(|rows| !rows.is_empty());
+        moves.into_iter().chain(entries).chain(copies.map(LoadData::Copies))
     }
 }
 
 /// A hash map's table: a power of two of slots, at most seven eighths of them used, and a control byte each.
-fn map_bytes(capacity: usize, slot: usize) -> usize {
+pub(super) fn map_bytes(capacity: usize, slot: usize) -> usize {
     capacity.div_ceil(7) * 8 * (slot + 1)
 }

@@ -1,7 +1,8 @@
 //! One table's changes, compacted: the rules of what becomes of a change over an earlier one of the same key.
 //!
 //! PostgreSQL takes only immediate unique indexes as replica identity, so no two rows have one key at any moment
-//! between two changes; what contradicts that is an error, not a guess.
+//! between two changes; what contradicts that is an error, not a guess. Rows of a table without a key are matched as a
+//! whole, which needs the whole row before the change: REPLICA IDENTITY FULL.
 
 use std::sync::Arc;
 
@@ -72,7 +73,7 @@ impl TableBatch {
         match change {
             ChangeKind::Insert { new } => self.insert(new),
             ChangeKind::Update { old, new } => self.update(old, new, emit),
-            ChangeKind::Delete { old } => self.delete(old.tuple()),
+            ChangeKind::Delete { old } => self.delete(old),
         }
     }
 
@@ -82,7 +83,7 @@ impl TableBatch {
         if let Some(position) = new.cells().position(|cell| cell == Cell::Unchanged) {
             return Err(missing_value(shape, position, INSERT));
         }
-        if shape.is_append_only() {
+        if shape.is_keyless() {
             stage.append(new.as_bytes());
             return Ok(());
         }
@@ -97,11 +98,14 @@ impl TableBatch {
         Ok(())
     }
 
-    fn delete(&mut self, old: Tuple<'_>) -> Result<(), BatchError> {
+    fn delete(&mut self, old: OldTuple<'_>) -> Result<(), BatchError> {
         let TableBatch { shape, stage, buffers } = self;
-        check_columns(shape, old)?;
-        check_key(shape, DELETE)?;
-        write_key(shape, old, &mut buffers.key).map_err(|at| missing_value(shape, at, DELETE))?;
+        check_columns(shape, old.tuple())?;
+        if shape.is_keyless() {
+            stage.remove(whole_row(shape, Some(old), DELETE)?.as_bytes());
+            return Ok(());
+        }
+        write_key(shape, old.tuple(), &mut buffers.key).map_err(|at| missing_value(shape, at, DELETE))?;
         // Kept even over an insert: deleting what is not there is harmless, whatever is loaded again.
         stage.delete(&buffers.key);
         Ok(())
@@ -116,7 +120,6 @@ impl TableBatch {
         let TableBatch { shape, stage, buffers } = self;
         let Buffers { key, old_key, filled, merged } = buffers;
         check_columns(shape, new)?;
-        check_key(shape, UPDATE)?;
         let new = match old {
             Some(old) => {
                 check_columns(shape, old.tuple())?;
@@ -124,6 +127,14 @@ impl TableBatch {
             }
             None => new,
         };
+        if shape.is_keyless() {
+            let old = whole_row(shape, old, UPDATE)?;
+            if old != new {
+                stage.remove(old.as_bytes());
+                stage.append(new.as_bytes());
+            }
+            return Ok(());
+        }
         write_key(shape, new, key).map_err(|at| missing_value(shape, at, UPDATE))?;
         let key_before: &[u8] = match old {
             Some(old) => {
@@ -205,8 +216,19 @@ fn check_columns(shape: &TableShape, row: Tuple<'_>) -> Result<(), BatchError> {
     }
 }
 
-fn check_key(shape: &TableShape, what: &'static str) -> Result<(), BatchError> {
-    if shape.is_append_only() { Err(BatchError::NoKey { table: shape.source_name(), what }) } else { Ok(()) }
+/// The whole row before a change of a table without a key. With it a new row's unchanged cells are filled in too.
+fn whole_row<'a>(
+    shape: &TableShape,
+    old: Option<OldTuple<'a>>,
+    what: &'static str,
+) -> Result<Tuple<'a>, BatchError> {
+    match old {
+        Some(OldTuple::Full(old)) => match old.cells().position(|cell| cell == Cell::Unchanged) {
+            Some(position) => Err(missing_value(shape, position, what)),
+            None => Ok(old),
+        },
+        Some(OldTuple::Key(_)) | None => Err(BatchError::NoIdentity { table: shape.source_name(), what }),
+    }
 }
 
 fn missing_value(shape: &TableShape, position: usize, what: &'static str) -> BatchError {

@@ -3,6 +3,7 @@
 mod order;
 mod replay;
 mod rules;
+mod whole_rows;
 
 use std::sync::Arc;
 
@@ -83,6 +84,18 @@ fn rekey(batch: &mut Batch, shape: &Arc<TableShape>, old: &str, new: &str) -> Re
     batch.apply(shape, ChangeKind::Update { old, new: Tuple::from_checked(&new) })
 }
 
+/// An update with the whole row before it.
+fn update_full(batch: &mut Batch, shape: &Arc<TableShape>, old: &str, new: &str) -> Result<(), BatchError> {
+    let (old, new) = (row(old), row(new));
+    let old = Some(OldTuple::Full(Tuple::from_checked(&old)));
+    batch.apply(shape, ChangeKind::Update { old, new: Tuple::from_checked(&new) })
+}
+
+/// A delete with the whole row before it.
+fn delete_full(batch: &mut Batch, shape: &Arc<TableShape>, old: &str) -> Result<(), BatchError> {
+    batch.apply(shape, ChangeKind::Delete { old: OldTuple::Full(Tuple::from_checked(&row(old))) })
+}
+
 fn delete(batch: &mut Batch, shape: &Arc<TableShape>, old: &str) -> Result<(), BatchError> {
     batch.apply(shape, ChangeKind::Delete { old: OldTuple::Key(Tuple::from_checked(&row(old))) })
 }
@@ -99,6 +112,9 @@ fn steps(batch: Batch) -> Vec<String> {
             .iter()
             .map(|moved| format!("m {} -> {}", text_of(&moved.old_key), text_of(&moved.row)))
             .collect(),
+        StepAction::Load(LoadData::Copies(rows)) => {
+            rows.iter().map(|copies| format!("{:+} {}", copies.change, text_of(&copies.row))).collect()
+        }
     };
     batch.into_steps().into_iter().map(|data| step(data).join(", ")).collect()
 }

@@ -19,8 +19,8 @@ pub enum RenderError {
     /// A key would arrive as another one, or as NULL.
     #[error(
         "table {table}, column {column}: a key's value has no exact form in Redshift \
-         (hint: infinities, years above 9999, NaN and texts beyond 65,535 bytes can't be keys there; \
-         use another REPLICA IDENTITY or exclude the table)"
+         (hint: infinities, years above 9999, NaN, -0, arrays with bounds and texts beyond 65,535 bytes can't be keys \
+         there; use another REPLICA IDENTITY or exclude the table)"
     )]
     KeyNotExact {
         /// `schema.name` on the source.

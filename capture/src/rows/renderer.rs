@@ -54,8 +54,11 @@ pub fn write_load(
     match load {
         LoadData::Entries(entries) => {
             for entry in entries {
-                let row =
-                    Row { operation: entry.operation, tuple: Tuple::from_checked(&entry.row), old_key: None };
+                let row = Row {
+                    operation: entry.operation,
+                    tuple: Tuple::from_checked(&entry.row),
+                    tail: Tail::None,
+                };
                 renderer.push_row(row, &mut text)?;
                 files.row_done(&mut text, entry.row.len())?;
             }
@@ -65,10 +68,25 @@ pub fn write_load(
                 let row = Row {
                     operation: Operation::Move,
                     tuple: Tuple::from_checked(&moved.row),
-                    old_key: Some(Tuple::from_checked(&moved.old_key)),
+                    tail: Tail::OldKey(Tuple::from_checked(&moved.old_key)),
                 };
                 renderer.push_row(row, &mut text)?;
                 files.row_done(&mut text, moved.row.len() + moved.old_key.len())?;
+            }
+        }
+        LoadData::Copies(rows) => {
+            let removes = rows.iter().any(|copies| copies.change < 0);
+            for copies in rows {
+                let (operation, tail) = match copies.change {
+                    ..0 => (Operation::Remove, Tail::Removal(copies.change.unsigned_abs())),
+                    _ if removes => (Operation::Insert, Tail::NoRemoval),
+                    _ => (Operation::Insert, Tail::None),
+                };
+                let row = Row { operation, tuple: Tuple::from_checked(&copies.row), tail };
+                for _ in 0..copies.lines() {
+                    renderer.push_row(row, &mut text)?;
+                    files.row_done(&mut text, copies.row.len())?;
+                }
             }
         }
     }
@@ -81,7 +99,19 @@ pub fn write_load(
 struct Row<'a> {
     operation: Operation,
     tuple: Tuple<'a>,
-    old_key: Option<Tuple<'a>>,
+    tail: Tail<'a>,
+}
+
+/// What follows the table's columns: the same fields in all rows of a load.
+#[derive(Clone, Copy)]
+enum Tail<'a> {
+    None,
+    /// The old key, in a load of moves.
+    OldKey(Tuple<'a>),
+    /// So many copies go.
+    Removal(u64),
+    /// An insert beside removals.
+    NoRemoval,
 }
 
 /// Values of one column that met policies.
@@ -120,7 +150,7 @@ impl<'a> Renderer<'a> {
     fn push_row(&mut self, row: Row<'_>, out: &mut Vec<u8>) -> Result<(), RenderError> {
         let present_set = match row.operation {
             Operation::Update | Operation::Move => Some(self.present_sets.position(row.tuple)),
-            Operation::Insert | Operation::Replace | Operation::Delete => None,
+            Operation::Insert | Operation::Replace | Operation::Delete | Operation::Remove => None,
         };
         let start = out.len();
         self.write_row(row, present_set, &[], out)?;
@@ -129,9 +159,13 @@ impl<'a> Renderer<'a> {
             out.truncate(start);
             self.write_row(row, present_set, &dropped, out)?;
         }
+        self.write_tail_end(row.tail, out);
         for (position, outcome) in self.row_outcomes.drain(..) {
-            self.tallies[position].nulled += u64::from(outcome.nulled);
-            self.tallies[position].truncated += u64::from(outcome.truncated);
+            // A removal only looks for what its values became when they were inserted.
+            if row.operation != Operation::Remove {
+                self.tallies[position].nulled += u64::from(outcome.nulled);
+                self.tallies[position].truncated += u64::from(outcome.truncated);
+            }
         }
         match row.operation {
             Operation::Insert => self.rows.inserts += 1,
@@ -139,11 +173,12 @@ impl<'a> Renderer<'a> {
             Operation::Update => self.rows.updates += 1,
             Operation::Delete => self.rows.deletes += 1,
             Operation::Move => self.rows.moves += 1,
+            Operation::Remove => self.rows.removes += 1,
         }
         Ok(())
     }
 
-    /// Appends the row to `out`, NULL in the columns of `dropped`.
+    /// Appends the row to `out`, without the line's end, NULL in the columns of `dropped`.
     fn write_row(
         &mut self,
         row: Row<'_>,
@@ -184,11 +219,24 @@ impl<'a> Renderer<'a> {
                 self.row_outcomes.push((position, outcome));
             }
         }
-        if let Some(old_key) = row.old_key {
+        if let Tail::OldKey(old_key) = row.tail {
             self.write_old_key(old_key, out)?;
         }
-        out.push(b'\n');
         Ok(())
+    }
+
+    /// Ends the line. What is written here is not part of the row's length: equal rows must meet the same policies,
+    /// whether they come or go.
+    fn write_tail_end(&self, tail: Tail<'_>, out: &mut Vec<u8>) {
+        match tail {
+            Tail::None | Tail::OldKey(_) => {}
+            Tail::NoRemoval => out.extend_from_slice(&[b',', NULL, b',', NULL]),
+            Tail::Removal(copies) => {
+                let number = self.rows.removes + 1;
+                out.extend_from_slice(format!(",{number},{copies}").as_bytes());
+            }
+        }
+        out.push(b'\n');
     }
 
     fn write_old_key(&mut self, old_key: Tuple<'_>, out: &mut Vec<u8>) -> Result<(), RenderError> {
@@ -217,7 +265,7 @@ impl<'a> Renderer<'a> {
         let table = || self.shape.source_name();
         let column = || self.shape.columns()[position].name.clone();
         match writer.write(value, &mut self.scratch, out) {
-            Ok(outcome) if writer.key && outcome != Outcome::EXACT => {
+            Ok(outcome) if writer.key && (outcome != Outcome::EXACT || writer.has_twin(value)) => {
                 Err(RenderError::KeyNotExact { table: table(), column: column() })
             }
             Ok(outcome) => Ok(outcome),

@@ -7,8 +7,9 @@ use super::array;
 use super::csv::{NULL, push_field};
 use super::json;
 
-/// The longest row that Redshift loads is documented as 4 MB (`redshift.md`, 1.6); the smaller reading of that.
-pub(super) const MAX_ROW_BYTES: usize = 4_000_000;
+/// The longest row that Redshift loads is documented as 4 MB (`redshift.md`, 1.6); the smaller reading of that, less
+/// what a removal has beyond the row itself: whether a row is too long must not depend on what is done with it.
+pub(super) const MAX_ROW_BYTES: usize = 4_000_000 - 64;
 
 /// Which policies a value met.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -41,6 +42,7 @@ pub(super) struct Scratch {
 pub(super) struct ColumnWriter {
     /// Part of the key.
     pub(super) key: bool,
+    class: ValueClass,
     form: Form,
 }
 
@@ -79,7 +81,17 @@ impl ColumnWriter {
             (ValueClass::Json, _) => Form::Json,
             (ValueClass::Array(element), _) => Form::Array(element),
         };
-        Self { key: column.key, form }
+        Self { key: column.key, class, form }
+    }
+
+    /// Whether another value of the source's may be equal to this one in Redshift: −0 is 0 there, and JSON arrays have
+    /// no bounds.
+    pub(super) fn has_twin(self, value: &[u8]) -> bool {
+        match self.class {
+            ValueClass::Float => value == b"-0",
+            ValueClass::Array(_) => value.first() == Some(&b'['),
+            _ => false,
+        }
     }
 
     /// Writes the value as a CSV field.

@@ -48,8 +48,12 @@ fn rows(table: &Table, load: &Load) -> Option<String> {
     if rows.total() != in_files {
         return Some(format!("its files hold {in_files} rows, and its operations are {}", rows.total()));
     }
-    if rows.total() > rows.inserts && !table.columns.iter().any(|column| column.key) {
+    let has_key = table.columns.iter().any(|column| column.key);
+    if rows.total() > rows.inserts + rows.removes && !has_key {
         return Some("it changes rows of a table without a key".into());
+    }
+    if rows.removes > 0 && has_key {
+        return Some("it removes whole rows of a table with a key".into());
     }
     if rows.moves > 0 && rows.moves < rows.total() {
         return Some("it has moves beside other operations".into());

@@ -1,6 +1,8 @@
 //! Staging: a temporary table that looks like the files, COPY into it, and the proof that all rows came.
 
-use re_dms_shared::manifest::{Column, Load, OPERATION_COLUMN, PRESENT_SET_COLUMN, Table, old_key_column};
+use re_dms_shared::manifest::{
+    COPIES_COLUMN, Column, Load, OPERATION_COLUMN, PRESENT_SET_COLUMN, REMOVAL_COLUMN, Table, old_key_column,
+};
 use re_dms_shared::sql::ident;
 
 use super::{Input, PlanError, Purpose, Statements, tables};
@@ -46,7 +48,9 @@ impl<'a> Stage<'a> {
         let moved = self.key().enumerate().filter(|_| self.load.rows.moves > 0);
         let old = moved
             .map(|(position, column)| (ident(&old_key_column(position)), column.redshift_type.to_string()));
-        own.chain(table).chain(old).collect()
+        let removal = [REMOVAL_COLUMN, COPIES_COLUMN].into_iter().filter(|_| self.load.rows.removes > 0);
+        let removal = removal.map(|name| (ident(name), "BIGINT".to_owned()));
+        own.chain(table).chain(old).chain(removal).collect()
     }
 }
 

@@ -1,15 +1,16 @@
 //! From a staging table into its target: a key occurs at most once in a load, so deletes, updates and inserts don't meet.
+//! Rows without a key that go, go before others come.
 //!
 //! DELETE takes no alias for its target and UPDATE's SET no qualified column (`redshift.md`, 4.2), so that tables are
 //! called by their names throughout.
 
 use re_dms_shared::manifest::{Column, OPERATION_COLUMN, Operation, PRESENT_SET_COLUMN, old_key_column};
 use re_dms_shared::sql::{ident, literal};
-use re_dms_shared::types::RedshiftType;
 
 use super::copy::Stage;
 use super::tables::target;
 use super::{Purpose, Statements};
+use super::{equality, whole_row};
 
 /// Up to so many sets of present columns get an UPDATE each; more share one with a CASE a column.
 const UPDATES_A_LOAD: usize = 8;
@@ -25,6 +26,9 @@ pub(super) fn statements(out: &mut Statements, stage: &Stage<'_>) {
     }
     if rows.moves > 0 {
         updates(out, stage, &Change::key_move(stage));
+    }
+    if rows.removes > 0 {
+        whole_row::statements(out, stage);
     }
     if rows.inserts + rows.replaces > 0 {
         out.push(Purpose::Insert, insert(stage));
@@ -150,22 +154,20 @@ fn update(stage: &Stage<'_>, change: &Change, assignments: &[String], further: &
 }
 
 /// A column of the target, which statements call by its bare name.
-fn target_column(stage: &Stage<'_>, name: &str) -> String {
+pub(super) fn target_column(stage: &Stage<'_>, name: &str) -> String {
     format!("{}.{}", ident(&stage.table.target_name), ident(name))
 }
 
-/// The target's key equals the staged columns that `staged` names. Redshift ignores trailing blanks when it compares
-/// VARCHARs (`redshift.md`, 2.1), PostgreSQL does not: equal length makes up for it.
+/// The target's key equals the staged columns that `staged` names.
 fn same_key(stage: &Stage<'_>, staged: impl Fn(usize, &Column) -> String) -> String {
-    let mut conditions = Vec::new();
-    for (position, column) in stage.key().enumerate() {
-        let ours = target_column(stage, &column.target_name);
-        let theirs = stage.column(&staged(position, column));
-        conditions.push(format!("{ours} = {theirs}"));
-        if matches!(column.redshift_type, RedshiftType::Varchar(_)) {
-            conditions.push(format!("LEN({ours}) = LEN({theirs})"));
-        }
-    }
+    let conditions: Vec<_> = stage
+        .key()
+        .enumerate()
+        .flat_map(|(position, column)| {
+            let ours = target_column(stage, &column.target_name);
+            equality::same_key_value(column.redshift_type, &ours, &stage.column(&staged(position, column)))
+        })
+        .collect();
     conditions.join(" AND ")
 }
 

@@ -64,6 +64,42 @@ CREATE OR REPLACE FUNCTION re_dms_standin.json_parse(text) RETURNS jsonb LANGUAG
     AS $$ SELECT $1::jsonb $$;
 CREATE OR REPLACE FUNCTION re_dms_standin.json_serialize(jsonb) RETURNS varchar LANGUAGE sql IMMUTABLE STRICT
     AS $$ SELECT $1::text $$;
+CREATE OR REPLACE FUNCTION re_dms_standin.json_serialize_to_varbyte(jsonb) RETURNS bytea LANGUAGE sql IMMUTABLE STRICT
+    AS $$ SELECT convert_to($1::text, 'UTF8') $$;
+CREATE OR REPLACE FUNCTION re_dms_standin.nvl2(anyelement, integer, integer) RETURNS integer LANGUAGE sql IMMUTABLE
+    AS $$ SELECT CASE WHEN $1 IS NULL THEN $3 ELSE $2 END $$;
+
+-- FNV-1a of 64 bits over a value's bytes in memory, which are little-endian.
+CREATE OR REPLACE FUNCTION re_dms_standin.fnv_of_bytes(bytes bytea, seed bigint) RETURNS bigint
+    LANGUAGE plpgsql IMMUTABLE STRICT AS $$
+DECLARE
+    hash bigint := seed;
+    product numeric;
+BEGIN
+    FOR at IN 0 .. octet_length(bytes) - 1 LOOP
+        hash := hash # get_byte(bytes, at)::bigint;
+        product := mod(hash::numeric * 1099511628211, 18446744073709551616);
+        hash := CASE
+            WHEN product >= 9223372036854775808 THEN product - 18446744073709551616
+            WHEN product < -9223372036854775808 THEN product + 18446744073709551616
+            ELSE product END;
+    END LOOP;
+    RETURN hash;
+END
+$$;
+CREATE OR REPLACE FUNCTION re_dms_standin.fnv_hash(varchar, bigint DEFAULT -3750763034362895579) RETURNS bigint
+    LANGUAGE sql IMMUTABLE STRICT AS $$ SELECT re_dms_standin.fnv_of_bytes(convert_to($1, 'UTF8'), $2) $$;
+CREATE OR REPLACE FUNCTION re_dms_standin.reversed(bytes bytea) RETURNS bytea LANGUAGE sql IMMUTABLE STRICT AS $$
+    SELECT string_agg(substring($1 FROM at FOR 1), ''::bytea ORDER BY at DESC)
+    FROM generate_series(1, octet_length($1)) AS at $$;
+CREATE OR REPLACE FUNCTION re_dms_standin.fnv_hash(smallint, bigint DEFAULT -3750763034362895579) RETURNS bigint
+    LANGUAGE sql IMMUTABLE STRICT AS $$ SELECT re_dms_standin.fnv_of_bytes(re_dms_standin.reversed(int2send($1)), $2) $$;
+CREATE OR REPLACE FUNCTION re_dms_standin.fnv_hash(integer, bigint DEFAULT -3750763034362895579) RETURNS bigint
+    LANGUAGE sql IMMUTABLE STRICT AS $$ SELECT re_dms_standin.fnv_of_bytes(re_dms_standin.reversed(int4send($1)), $2) $$;
+CREATE OR REPLACE FUNCTION re_dms_standin.fnv_hash(bigint, bigint DEFAULT -3750763034362895579) RETURNS bigint
+    LANGUAGE sql IMMUTABLE STRICT AS $$ SELECT re_dms_standin.fnv_of_bytes(re_dms_standin.reversed(int8send($1)), $2) $$;
+CREATE OR REPLACE FUNCTION re_dms_standin.fnv_hash(double precision, bigint DEFAULT -3750763034362895579) RETURNS bigint
+    LANGUAGE sql IMMUTABLE STRICT AS $$ SELECT re_dms_standin.fnv_of_bytes(re_dms_standin.reversed(float8send($1)), $2) $$;
 CREATE OR REPLACE FUNCTION re_dms_standin.pg_last_copy_count() RETURNS bigint LANGUAGE sql STABLE
     AS $$ SELECT COALESCE(NULLIF(current_setting('re_dms_standin.last_copy_count', true), ''), '-1')::bigint $$;
 

@@ -63,9 +63,19 @@ fn survives_the_round_trip() {
 
 #[test]
 fn a_newer_format_is_refused_whatever_its_shape() {
-    let error = Manifest::from_json(br#"{"format": 2, "anything": "else"}"#).unwrap_err();
-    assert!(error.to_string().contains("format 2"), "{error}");
+    let error = Manifest::from_json(br#"{"format": 3, "anything": "else"}"#).unwrap_err();
+    assert!(error.to_string().contains("format 3"), "{error}");
     assert!(error.to_string().contains("hint: update the loader"), "{error}");
+}
+
+/// As the first version wrote it.
+#[test]
+fn format_1_is_read() {
+    let mut json: serde_json::Value = serde_json::from_slice(&example().to_json().unwrap()).unwrap();
+    json["format"] = 1.into();
+    json["steps"][1]["rows"].as_object_mut().unwrap().remove("removes");
+    let read = Manifest::from_json(json.to_string().as_bytes()).unwrap();
+    assert_eq!(read, Manifest { format: 1, ..example() });
 }
 
 #[test]

@@ -145,20 +145,9 @@ fn a_toasted_key_comes_from_the_old_tuple() {
 fn a_full_old_row_fills_in_what_was_not_sent() {
     let shape = shape("Abc");
     let mut batch = Batch::new();
-    let (old, new) = (row("1 x y"), row("2 z ~"));
-    let old = Some(OldTuple::Full(Tuple::from_checked(&old)));
-    batch.apply(&shape, ChangeKind::Update { old, new: Tuple::from_checked(&new) }).unwrap();
+    update_full(&mut batch, &shape, "1 x y", "2 z ~").unwrap();
     delete(&mut batch, &shape, "3 x y").unwrap();
     assert_eq!(steps(batch), ["d 1, r 2 z y, d 3"]);
-}
-
-#[test]
-fn without_a_key_rows_are_only_added() {
-    assert_eq!(run_on("ab", &["i 1 x", "i 1 x"]).unwrap(), ["i 1 x, i 1 x"]);
-    for change in ["u 1 x", "d 1 x"] {
-        let error = run_on("ab", &["i 1 x", change]).unwrap_err();
-        assert!(error.to_string().contains("hint: give the table a primary key"), "{error}");
-    }
 }
 
 #[test]

@@ -41,7 +41,7 @@ const CATALOGS: [&str; 8] = [
 ];
 
 /// Functions that mean the same in both databases, or are defined for the stand-in.
-const FUNCTIONS: [&str; 75] = [
+const FUNCTIONS: [&str; 78] = [
     "abs",
     "avg",
     "btrim",
@@ -62,6 +62,7 @@ const FUNCTIONS: [&str; 75] = [
     "exp",
     "first_value",
     "floor",
+    "fnv_hash",
     "getdate",
     "greatest",
     "has_schema_privilege",
@@ -69,6 +70,7 @@ const FUNCTIONS: [&str; 75] = [
     "initcap",
     "json_parse",
     "json_serialize",
+    "json_serialize_to_varbyte",
     "lag",
     "last_value",
     "lead",
@@ -89,6 +91,7 @@ const FUNCTIONS: [&str; 75] = [
     "ntile",
     "nullif",
     "nvl",
+    "nvl2",
     "octet_length",
     "pg_backend_pid",
     "pg_last_copy_count",
