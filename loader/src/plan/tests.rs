@@ -166,6 +166,70 @@ fn append_only_tables_have_no_key() {
     assert!(sql.contains("INSERT INTO") && !sql.contains("DELETE"), "{sql}");
     let deletes = load(RowCounts { deletes: 1, ..RowCounts::default() }, Vec::new());
     assert!(problem(log(), deletes).contains("without a key"));
+    let removes = load(RowCounts { removes: 1, ..RowCounts::default() }, Vec::new());
+    assert!(problem(orders(), removes).contains("with a key"));
+}
+
+/// A table without a key that has a column of each type.
+fn all_types() -> Table {
+    let types = [
+        "BOOLEAN",
+        "SMALLINT",
+        "INTEGER",
+        "BIGINT",
+        "REAL",
+        "DOUBLE PRECISION",
+        "DECIMAL(20,4)",
+        "VARCHAR(40)",
+        "DATE",
+        "TIME",
+        "TIMETZ",
+        "TIMESTAMP",
+        "TIMESTAMPTZ",
+        "SUPER",
+        "VARBYTE(1024000)",
+    ];
+    let columns = types.iter().map(|ty| {
+        let name = ty.split('(').next().unwrap().to_lowercase().replace(' ', "_");
+        column(&name, ty, false)
+    });
+    table("log", columns.collect())
+}
+
+#[test]
+fn rows_without_a_key_go_by_what_they_hold() {
+    let rows = RowCounts { inserts: 2, removes: 1, ..RowCounts::default() };
+    let columns = vec![column("n", "INTEGER", false), column("line", "VARCHAR(65535)", false)];
+    insta::assert_snapshot!(sql(table("log", columns), load(rows, Vec::new())));
+}
+
+#[test]
+fn values_of_every_type_are_compared_exactly() {
+    let rows = RowCounts { removes: 1, ..RowCounts::default() };
+    let sql = sql(all_types(), load(rows, Vec::new()));
+    assert_eq!(sql.matches("INSERT INTO \"public\".\"log\"").count(), 1, "only what stays comes back: {sql}");
+    insta::assert_snapshot!(sql);
+}
+
+#[test]
+fn keys_of_bytes_and_arrays() {
+    let columns = vec![
+        column("digest", "VARBYTE(1024000)", true),
+        column("path", "SUPER", true),
+        column("at", "DATE", true),
+    ];
+    let rows = RowCounts { deletes: 1, ..RowCounts::default() };
+    insta::assert_snapshot!(sql(table("t", columns), load(rows, Vec::new())));
+}
+
+#[test]
+fn a_table_without_a_key_may_be_too_wide_to_compare() {
+    let rows = RowCounts { removes: 1, ..RowCounts::default() };
+    let columns = (0..1_000).map(|n| column(&format!("column_{n}"), "INTEGER", false)).collect();
+    let manifest = manifest(vec![(table("wide", columns), load(rows, Vec::new()))]);
+    let error = plan_with(&manifest, &complete_catalog(&manifest)).unwrap_err();
+    assert!(error.to_string().contains("counting the copies of rows that go"), "{error}");
+    assert!(error.hint().contains("primary key"), "{}", error.hint());
 }
 
 #[test]
@@ -249,6 +313,22 @@ fn more_than_a_batch_holds_takes_a_session() {
         ten.statements.iter().filter(|statement| statement.purpose == Purpose::DropStage).collect();
     assert_eq!(drops[9].sql, r#"DROP TABLE "re_dms_stage_0010""#);
     assert_eq!(drops[9].step, Some(10));
+}
+
+#[test]
+fn a_session_drops_all_that_a_step_made() {
+    let removes = || load(RowCounts { removes: 1, ..RowCounts::default() }, Vec::new());
+    let log = |n| table(&format!("log{n}"), vec![column("line", "VARCHAR(65535)", false)]);
+    let manifest = manifest((1..=7).map(|n| (log(n), if n < 7 { removes() } else { inserts(1) })).collect());
+    let plan = plan_with(&manifest, &complete_catalog(&manifest)).unwrap();
+    assert_eq!(plan.transport, Transport::Session);
+    let made =
+        plan.statements.iter().filter(|statement| statement.sql.starts_with("CREATE TEMP TABLE")).count();
+    let drops = plan.statements.iter().filter(|statement| statement.purpose == Purpose::DropStage);
+    let drops: Vec<_> = drops.map(|statement| statement.sql.as_str()).collect();
+    assert_eq!((made, drops.len()), (13, 7));
+    assert_eq!(drops[0], r#"DROP TABLE "re_dms_stage_0001", "re_dms_kept_0001""#);
+    assert_eq!(drops[6], r#"DROP TABLE "re_dms_stage_0007""#);
 }
 
 #[test]
