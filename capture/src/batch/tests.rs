@@ -2,6 +2,7 @@
 
 mod order;
 mod replay;
+mod replay_whole_rows;
 mod rules;
 mod whole_rows;
 

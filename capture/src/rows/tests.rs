@@ -9,7 +9,7 @@ use re_dms_shared::manifest::{Altered, Operation, RowCounts, sha256_hex};
 
 use super::value::MAX_ROW_BYTES;
 use super::*;
-use crate::batch::{Entry, LoadData, Move, SourceColumn, TableShape};
+use crate::batch::{Copies, Entry, LoadData, Move, SourceColumn, TableShape};
 use crate::pgoutput::{Cell, Tuple};
 
 const INT4: u32 = 23;
@@ -106,6 +106,52 @@ fn moves_carry_the_old_key_behind_the_row() {
     assert_eq!(load.rows.moves, 1);
 }
 
+fn copies(cells: &[Cell<'_>], change: i64) -> Copies {
+    Copies { row: tuple(cells), change }
+}
+
+#[test]
+fn removals_have_a_number_and_a_count_behind_the_row() {
+    let shape = shape(&[("a", TEXT), ("f", FLOAT8)]);
+    let rows = vec![
+        copies(&[text("gone"), Cell::Null], -3),
+        copies(&[text("new"), text("1")], 2),
+        copies(&[Cell::Null, text("NaN")], -1),
+    ];
+    let load = write_load(&shape, &LoadData::Copies(rows), &RenderOptions::default()).unwrap();
+    insta::assert_snapshot!(text_of(&load), @r"
+    x,␀,gone,␀,1,3
+    i,␀,new,1,␀,␀
+    i,␀,new,1,␀,␀
+    x,␀,␀,␀,2,1
+    ");
+    assert_eq!(load.rows, RowCounts { inserts: 2, removes: 2, ..RowCounts::default() });
+    assert!(load.altered.is_empty(), "what was altered was counted when it came");
+    let only_new = LoadData::Copies(vec![copies(&[text("new"), Cell::Null], 2)]);
+    let load = write_load(&shape, &only_new, &RenderOptions::default()).unwrap();
+    assert_eq!(text_of(&load), "i,␀,new,␀\ni,␀,new,␀\n", "without removals no fields for them");
+}
+
+#[test]
+fn a_row_that_is_too_long_goes_as_it_came() {
+    let shape = shape(&[("a", JSONB), ("b", JSONB)]);
+    // The text of the second column, such that the row's length goes through the limit.
+    for excess in -12..4_i64 {
+        let length = |bytes: usize| format!("[{}1]", "1".repeat(bytes - 3));
+        let rest = usize::try_from(MAX_ROW_BYTES as i64 - 2_000_000 + excess).unwrap();
+        let (a, b) = (length(2_000_000), length(rest));
+        let cells = [text(&a), text(&b)];
+        let shown = |load: LoadData| text_of(&write_load(&shape, &load, &RenderOptions::default()).unwrap());
+        let came = shown(LoadData::Entries(vec![entry(Operation::Insert, &cells)]));
+        let gone = shown(LoadData::Copies(vec![copies(&cells, -1_000_000)]));
+        assert_eq!(
+            came.strip_prefix('i').unwrap().trim_end(),
+            gone.strip_prefix('x').unwrap().strip_suffix(",1,1000000\n").unwrap()
+        );
+        assert!(gone.len() <= 4_000_000);
+    }
+}
+
 #[test]
 fn policies_are_counted_by_column() {
     let shape = shape(&[("Id", INT4), ("f", FLOAT8), ("s", TEXT)]);
@@ -134,6 +180,27 @@ fn a_key_is_exact_or_an_error() {
     let moves = LoadData::Moves(vec![Move { old_key, row: tuple(&[text("new"), Cell::Unchanged]) }]);
     let error = write_load(&shape, &moves, &RenderOptions::default()).unwrap_err();
     assert!(matches!(error, RenderError::KeyNotExact { .. }), "{error}");
+}
+
+#[test]
+fn a_key_that_redshift_takes_for_another_is_an_error() {
+    const FLOAT4: u32 = 700;
+    const INT4_ARRAY: u32 = 1007;
+    for (type_oid, value, exact) in [
+        (FLOAT8, "-0", false),
+        (FLOAT4, "-0", false),
+        (FLOAT8, "0", true),
+        (FLOAT8, "-0.5", true),
+        (INT4_ARRAY, "[0:1]={1,2}", false),
+        (INT4_ARRAY, "{1,2}", true),
+        (TEXT, "-0", true),
+        (TEXT, "[0:1]={1,2}", true),
+    ] {
+        let key = render(&shape(&[("Key", type_oid)]), vec![entry(Operation::Delete, &[text(value)])]);
+        assert_eq!(key.is_ok(), exact, "{value} of type {type_oid}");
+        let other = shape(&[("Id", INT4), ("other", type_oid)]);
+        render(&other, vec![entry(Operation::Insert, &[text("1"), text(value)])]).unwrap();
+    }
 }
 
 #[test]

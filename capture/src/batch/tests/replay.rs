@@ -246,7 +246,7 @@ fn has_key(row: &Row, first: &Option<String>, second: &Option<String>) -> bool {
 }
 
 /// The staging table's rows, read back from the files.
-fn staged_rows(load: &RenderedLoad) -> Vec<Row> {
+pub(super) fn staged_rows(load: &RenderedLoad) -> Vec<Row> {
     let mut rows = Vec::new();
     for file in &load.files {
         let mut text = Vec::new();
