@@ -222,7 +222,13 @@ impl Source {
                          AND array_position(i.indkey::int2[], a.attnum) < i.indnkeyatts ORDER BY a.attnum), \
                    (CASE WHEN pg_is_in_recovery() \
                          THEN COALESCE(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn()) \
-                         ELSE pg_current_wal_insert_lsn() END)::text \
+                         ELSE pg_current_wal_insert_lsn() END)::text, \
+                   EXISTS (SELECT FROM pg_partition_tree(c.oid) t JOIN pg_class p ON p.oid = t.relid \
+                           JOIN pg_index x ON x.indrelid = p.oid \
+                           WHERE c.relkind = 'p' AND t.isleaf AND CASE p.relreplident \
+                           WHEN 'd' THEN x.indisprimary AND i.indexrelid IS NULL \
+                           WHEN 'i' THEN x.indisreplident AND (i.indexrelid IS NULL OR NOT x.indisprimary) \
+                           ELSE false END) \
                    FROM pg_class c LEFT JOIN pg_index i \
                    ON i.indrelid = c.oid AND i.indisprimary AND i.indimmediate AND i.indisvalid WHERE c.oid = $1";
         let row = self.client.query_opt(sql, &[&table_oid]).await;
@@ -235,6 +241,7 @@ impl Source {
         let index: Option<u32> = row.get(2);
         Ok(Some(CatalogTable {
             partitioned: row.get(0),
+            partitions_differ: row.get(5),
             columns: row.get(1),
             primary_key: index.map(|index| PrimaryKey { index, columns: row.get(3) }),
             seen_at,

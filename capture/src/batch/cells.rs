@@ -29,17 +29,12 @@ pub(super) fn write_key(shape: &TableShape, row: Tuple<'_>, out: &mut Vec<u8>) -
     missing
 }
 
-/// Writes `newer` to `out`, its unchanged cells taken from `earlier` in the columns that `from_earlier` picks.
-pub(super) fn write_merged(
-    newer: Tuple<'_>,
-    earlier: Tuple<'_>,
-    from_earlier: impl Fn(usize) -> bool,
-    out: &mut Vec<u8>,
-) {
+/// Writes `newer` to `out`, its unchanged cells taken from `earlier` where that has the value: it can't be NULL.
+pub(super) fn write_merged(newer: Tuple<'_>, earlier: Tuple<'_>, out: &mut Vec<u8>) {
     out.clear();
     let mut pairs = newer.cells().zip(earlier.cells());
-    let cells = (0..newer.columns()).map(|position| match pairs.next() {
-        Some((Cell::Unchanged, earlier)) if from_earlier(position) => earlier,
+    let cells = (0..newer.columns()).map(|_| match pairs.next() {
+        Some((Cell::Unchanged, earlier @ Cell::Text(_))) => earlier,
         Some((newer, _)) => newer,
         None => Cell::Unchanged,
     });

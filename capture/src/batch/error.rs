@@ -32,8 +32,8 @@ pub enum BatchError {
     /// An update or delete that no row can be found for.
     #[error(
         "table {table}: it has no key, and {what} came without the whole row that it changes \
-         (hint: ALTER TABLE … REPLICA IDENTITY FULL, for a partitioned table its partitions too, or a primary key; then \
-         resync the table)"
+         (hint: ALTER TABLE … REPLICA IDENTITY FULL, for a partitioned table on itself and on each partition, or a \
+         primary key; then resync the table)"
     )]
     NoIdentity {
         /// `schema.name` on the source.

@@ -123,12 +123,15 @@ impl TableBatch {
         let new = match old {
             Some(old) => {
                 check_columns(shape, old.tuple())?;
-                fill(shape, new, old, filled)
+                fill(new, old, filled)
             }
             None => new,
         };
         if shape.is_keyless() {
             let old = whole_row(shape, old, UPDATE)?;
+            if !is_full(new) {
+                return Err(BatchError::NoIdentity { table: shape.source_name(), what: UPDATE });
+            }
             if old != new {
                 stage.remove(old.as_bytes());
                 stage.append(new.as_bytes());
@@ -154,7 +157,7 @@ impl TableBatch {
         let earlier = stage.entry(key_before);
         let row = match earlier {
             Some(earlier) if !is_full(new) => {
-                write_merged(new, Tuple::from_checked(&earlier.row), |_| true, merged);
+                write_merged(new, Tuple::from_checked(&earlier.row), merged);
                 Tuple::from_checked(merged)
             }
             _ => new,
@@ -191,14 +194,14 @@ fn close_stage(shape: &Arc<TableShape>, stage: &mut Stage, mut emit: impl FnMut(
 }
 
 /// Takes unchanged cells from what the change itself says about the row before it.
-fn fill<'a>(shape: &TableShape, new: Tuple<'a>, old: OldTuple<'a>, filled: &'a mut Vec<u8>) -> Tuple<'a> {
+///
+/// An old tuple has only its key if it says NULL where a value did not change, since NULL is never TOASTed; how it is
+/// marked does not tell: with `publish_via_partition_root` that is the root's identity, and what it has the partition's.
+fn fill<'a>(new: Tuple<'a>, old: OldTuple<'a>, filled: &'a mut Vec<u8>) -> Tuple<'a> {
     if is_full(new) {
         return new;
     }
-    match old {
-        OldTuple::Full(old) => write_merged(new, old, |_| true, filled),
-        OldTuple::Key(old) => write_merged(new, old, |position| shape.columns()[position].key, filled),
-    }
+    write_merged(new, old.tuple(), filled);
     Tuple::from_checked(filled)
 }
 

@@ -12,7 +12,7 @@ use std::collections::HashMap;
 use re_dms_shared::Lsn;
 
 use crate::batch::can_be_key;
-use crate::error::Result;
+use crate::error::{Error, Result, Who};
 use crate::pgoutput::{Relation, ReplicaIdentity};
 
 /// A table as the catalog has it now.
@@ -20,6 +20,8 @@ use crate::pgoutput::{Relation, ReplicaIdentity};
 pub struct CatalogTable {
     /// Whether changes come from partitions, each with an identity of its own.
     pub partitioned: bool,
+    /// Whether one of them sends another key than the root's: no more of the old row than that, whatever it is marked as.
+    pub partitions_differ: bool,
     /// The columns that are not generated, in order.
     pub columns: Vec<String>,
     /// Its primary key, unless that is deferrable: two rows may have one key then.
@@ -70,6 +72,16 @@ impl Identities {
             return Ok(Identity::Key(relation.columns.iter().map(|column| column.key).collect()));
         }
         let Some(table) = (self.ask)(relation.oid)? else { return Ok(Identity::WholeRow) };
+        if table.partitions_differ {
+            return Err(Error::fatal(
+                Who::Stream,
+                format!(
+                    "table {}.{}: it has REPLICA IDENTITY FULL, and a partition has an index for its identity",
+                    relation.schema, relation.name
+                ),
+                "ALTER TABLE … REPLICA IDENTITY FULL on each partition, or exclude the table (source.exclude)",
+            ));
+        }
         let Some(primary_key) = table.primary_key else { return Ok(Identity::WholeRow) };
         // Names alone would not tell that two columns have swapped theirs since.
         let described = relation.columns.iter().map(|column| column.name);

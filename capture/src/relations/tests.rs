@@ -32,6 +32,7 @@ fn relation(oid: u32, name: &str, replica_identity: ReplicaIdentity) -> Relation
 fn with_key(index: Option<u32>, seen_at: u64) -> CatalogTable {
     CatalogTable {
         partitioned: false,
+        partitions_differ: false,
         columns: vec!["a".to_owned(), "b".to_owned()],
         primary_key: index.map(|index| PrimaryKey { index, columns: vec!["b".to_owned()] }),
         seen_at: Lsn(seen_at),
@@ -100,6 +101,14 @@ fn under_full_partitions_have_the_roots_key_at_once() {
     let root = CatalogTable { partitioned: true, ..with_key(Some(10), 100) };
     let mut relations = relations_with(move |_| Some(root.clone()));
     assert_eq!(keys_at(&mut relations, 50, true), [1]);
+}
+
+#[test]
+fn under_full_partitions_that_send_other_keys_are_refused() {
+    let root = CatalogTable { partitioned: true, partitions_differ: true, ..with_key(None, 100) };
+    let mut relations = relations_with(move |_| Some(root.clone()));
+    let error = relations.learn(&relation(1, "t", ReplicaIdentity::Full)).unwrap_err();
+    assert!(error.hint.contains("on each partition"), "{error}");
 }
 
 #[test]

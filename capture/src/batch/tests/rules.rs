@@ -151,6 +151,14 @@ fn a_full_old_row_fills_in_what_was_not_sent() {
 }
 
 #[test]
+fn an_old_row_that_is_only_marked_as_full_fills_in_its_key_alone() {
+    let shape = shape("ABc");
+    let mut batch = Batch::new();
+    update_full(&mut batch, &shape, "1 long -", "2 ~ ~").unwrap();
+    assert_eq!(steps(batch), ["m 1 long -> 2 long ~"]);
+}
+
+#[test]
 fn rows_of_another_shape_are_refused() {
     assert_eq!(
         run_on("Abc", &["i 1 x"]).unwrap_err(),

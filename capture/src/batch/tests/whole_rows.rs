@@ -86,6 +86,8 @@ fn without_the_whole_row_nothing_is_guessed() {
         assert!(matches!(error, BatchError::NoIdentity { .. }), "{error:?}");
         assert!(error.to_string().contains("hint: ALTER TABLE … REPLICA IDENTITY FULL"), "{error}");
     }
+    let error = update_full(&mut batch, &shape, "1 -", "1 ~").unwrap_err();
+    assert!(matches!(error, BatchError::NoIdentity { .. }), "NULL is never TOASTed: {error:?}");
     let error = delete_full(&mut batch, &shape, "1 ~").unwrap_err();
     assert!(matches!(&error, BatchError::MissingValue { column, .. } if column == "b"), "{error:?}");
     assert_eq!((batch.changes(), batch.bytes()), (1, bytes));
