@@ -41,7 +41,7 @@ fn one_of(change: &str, condition: &str) -> String {
 #[tokio::test]
 async fn rows_without_a_key_are_matched_as_a_whole() -> Result<()> {
     let sandbox = Sandbox::up_with("[batch]\nmax_bytes = \"1MiB\"\nmax_memory = \"8MiB\"\n")?;
-    let source = sandbox.source().await?;
+    let mut source = sandbox.source().await?;
     source.batch_execute(LOOSE).await?;
     sandbox.wait_and_compare()?;
 
@@ -69,21 +69,22 @@ async fn rows_without_a_key_are_matched_as_a_whole() -> Result<()> {
         delete("i = 11 AND tz = '10:00+00'"),
         delete("i = 11 AND ts = '2000-01-01 00:00+00'"),
     ];
-    source.batch_execute(&format!("BEGIN; {} COMMIT", changes.join(" "))).await?;
+    transaction_of_effects(&mut source, &changes).await?;
     sandbox.wait_and_compare()?;
 
     // TOASTed values that stay, rows that become equal, a TRUNCATE between.
     let update = |set: &str, condition: &str| one_of(&format!("UPDATE loose SET {set}"), condition);
     let changes = [
         update("t = 'changed'", "i = 1"),
-        "UPDATE loose SET t = 'x' WHERE i = 2; UPDATE loose SET f = '-0' WHERE i = 3;".to_owned(),
+        "UPDATE loose SET t = 'x' WHERE i = 2".to_owned(),
+        "UPDATE loose SET f = '-0' WHERE i = 3".to_owned(),
         delete("i = 2"),
         update("t = 'y'", "i = 2"),
         update("i = NULL", "i = 8"),
         "INSERT INTO loose SELECT * FROM loose WHERE i < 3;".to_owned(),
         delete("t = 'changed'"),
     ];
-    source.batch_execute(&format!("BEGIN; {} COMMIT", changes.join(" "))).await?;
+    transaction_of_effects(&mut source, &changes).await?;
     sandbox.wait_and_compare()?;
 
     random_changes(&source).await?;
@@ -93,6 +94,15 @@ async fn rows_without_a_key_are_matched_as_a_whole() -> Result<()> {
     let removes = loads_with_removes(&sandbox).await?;
     ensure!(removes.iter().any(|steps| *steps > 2), "no segment had several loads with removes: {removes:?}");
     Ok(())
+}
+
+/// Runs statements in one transaction, each of which must change something: else it would prove nothing.
+async fn transaction_of_effects(source: &mut Client, statements: &[String]) -> Result<()> {
+    let transaction = source.transaction().await?;
+    for sql in statements {
+        ensure!(transaction.execute(sql, &[]).await? > 0, "no rows: {sql}");
+    }
+    Ok(transaction.commit().await?)
 }
 
 /// Inserts copies, deletes and changes single rows, in transactions of several statements each.
@@ -217,7 +227,7 @@ const KEYS: [Keys; 11] = [
         table: "k_float",
         columns: "a, b",
         definition: "a double precision, b real, PRIMARY KEY (a, b)",
-        keys: ["0, 0", "0.1, 0.1", "0.1, 0.10000001", "1e300, 1e30", "-1e-300, 0.1"],
+        keys: ["'0', '0'", "'0.1', '0.1'", "'0.1', '0.10000001'", "'1e300', '1e30'", "'-1e-300', '0.1'"],
     },
     Keys {
         table: "k_bytes",
@@ -283,33 +293,36 @@ impl Keys {
         format!("DELETE FROM {table} WHERE ({columns}) = ({});", keys[key])
     }
 
-    /// A swap over a spare key and a chain, while the TOASTed column stays; each with changes before and after.
-    fn swap_and_chain(&self) -> String {
+    /// A swap over a spare key and a chain, while the TOASTed column stays; and changes after them.
+    fn swap_and_chain(&self) -> Vec<String> {
         let swap = [self.rekey(0, 4), self.rekey(1, 0), self.rekey(4, 1)];
         let chain = [self.delete(3), self.rekey(2, 3), self.rekey(3, 4), self.insert(2), self.rekey(4, 3)];
-        let between =
+        let after =
             [self.update("n = n + 100", 0), self.update("n = -1", 3), self.update("big = 'short'", 2)];
-        format!("BEGIN; {} {} {} COMMIT;", swap.concat(), chain.concat(), between.concat())
+        swap.into_iter().chain(chain).chain(after).collect()
     }
 
-    /// The same on rows that the segment brought itself.
-    fn anew(&self) -> String {
-        let again =
-            [self.delete(1), self.insert(1), self.rekey(1, 4), self.update("n = 7", 4), self.insert(1)];
-        format!("BEGIN; {} COMMIT;", again.concat())
+    /// Keys that go and come within one segment.
+    fn anew(&self) -> Vec<String> {
+        vec![self.delete(1), self.insert(1), self.rekey(1, 4), self.update("n = 7", 4), self.insert(1)]
     }
 }
 
 #[tokio::test]
 async fn keys_of_every_type_through_swaps_and_chains() -> Result<()> {
     let sandbox = Sandbox::up()?;
-    let source = sandbox.source().await?;
-    let each = |sql: fn(&Keys) -> String| KEYS.iter().map(sql).collect::<String>();
-    source.batch_execute(&each(Keys::create)).await?;
+    let mut source = sandbox.source().await?;
+    for keys in &KEYS {
+        source.batch_execute(&keys.create()).await?;
+    }
     sandbox.wait_and_compare()?;
-    source.batch_execute(&each(Keys::swap_and_chain)).await?;
+    for keys in &KEYS {
+        transaction_of_effects(&mut source, &keys.swap_and_chain()).await?;
+    }
     sandbox.wait_and_compare()?;
-    source.batch_execute(&each(Keys::anew)).await?;
+    for keys in &KEYS {
+        transaction_of_effects(&mut source, &keys.anew()).await?;
+    }
     // The same key for PostgreSQL, but another text.
     source
         .batch_execute(
