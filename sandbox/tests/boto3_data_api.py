@@ -397,6 +397,24 @@ def test_lengths_count_bytes_and_blanks_do_not_count():
     assert query("SELECT 'a\\\\b\\'c'") == [["a\\b'c"]], "a backslash is an escape"
 
 
+def test_hashes_are_redshifts():
+    # The documents' own examples.
+    assert query("SELECT fnv_hash(1), fnv_hash('Amazon Redshift'), fnv_hash('Amazon Redshift', fnv_hash(1))") == [
+        [-5968735742475085980, 7783490368944507294, -2202602717770968555]
+    ]
+    assert query("SELECT fnv_hash(CAST(1 AS SMALLINT)), fnv_hash(CAST(1 AS BIGINT)), fnv_hash('cd', fnv_hash('ab'))") == [
+        [589727492704079044, -8517097267634966620, -281581062704388899]
+    ]
+    zeros = query("SELECT fnv_hash(CAST('0' AS DOUBLE PRECISION)), fnv_hash(CAST('-0' AS DOUBLE PRECISION))")
+    assert zeros[0][0] != zeros[0][1]
+
+
+def test_super_and_null_functions():
+    [[text]] = query("SELECT json_serialize_to_varbyte(json_parse('\"x\"'))")
+    assert text == b'"x"'.hex(), text
+    assert query("SELECT nvl2(CAST(NULL AS INTEGER), 1, 0), nvl2(7, 1, 0)") == [[0, 1]]
+
+
 def test_keys_are_declared_only():
     name = table("id BIGINT, note VARCHAR(10), PRIMARY KEY (id)")
     ok(run(f"INSERT INTO {name} VALUES (1, 'a'), (1, 'b')"))
