@@ -1,6 +1,8 @@
 //! Making a batch durable on S3: its files, then its manifest, written once (invariant 4). From there on the segment
 //! exists, whatever happens to this process.
 
+mod store;
+
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
@@ -15,13 +17,14 @@ use re_dms_shared::s3_layout::{SegmentLayout, StreamLayout};
 use re_dms_shared::{Lsn, sql};
 use tokio::sync::mpsc;
 
-use crate::aws::{Objects, PutOnce};
+use crate::aws::PutOnce;
 use crate::batch::{LoadData, StepAction, StepData};
 use crate::error::{Error, Result, Who};
 use crate::flight::Flight;
 use crate::progress::Progress;
 use crate::retry;
 use crate::rows::{self, RenderOptions, RenderedLoad};
+pub use store::SegmentStore;
 
 /// Steps rendered and uploaded at the same time: one for each core that the rest leaves, and one waiting for S3.
 const STEPS_AT_ONCE: usize = 3;
@@ -52,11 +55,11 @@ pub struct Cut {
 
 /// Writes one epoch's segments, one after the other.
 #[derive(Debug)]
-pub struct Stager {
+pub struct Stager<S> {
     /// Whose segments they are.
     pub identity: StreamIdentity,
     /// The bucket.
-    pub objects: Objects,
+    pub objects: S,
     /// Where in it.
     pub layout: StreamLayout,
     /// How values become files.
@@ -86,7 +89,7 @@ pub struct StreamIdentity {
     pub ack_queue_url: String,
 }
 
-impl Stager {
+impl<S: SegmentStore> Stager<S> {
     /// Works until the collector ends.
     ///
     /// # Errors

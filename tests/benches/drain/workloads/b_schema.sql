@@ -1,0 +1,1 @@
+CREATE TABLE narrow (id bigint PRIMARY KEY, grp int, val text, ts timestamptz);
