@@ -49,6 +49,10 @@ lint: own-cache ## Check the format and clippy's lints
 test: setup lint build ## Lint, then all unit and end-to-end tests
 	cargo test --release --locked --workspace
 
+.PHONY: bench
+bench: build ## Drain replication slots against pg_recvlogical, on a quiet machine (BENCH="--scale 0.1": smaller)
+	cargo bench --locked --workspace --bench drain -- $(BENCH)
+
 .PHONY: demo
 demo: build ## A live workload through the whole pipeline, then both sides compared
 	@target/release/sandbox demo

@@ -121,7 +121,7 @@ impl Bench<'_> {
             }
             rounds.push(round);
         }
-        report.add(workload, wal_bytes, rounds);
+        report.add(workload, wal_bytes, &rounds);
         self.server.drop_slot(name, name).await
     }
 

@@ -84,7 +84,7 @@ impl Report {
         }
     }
 
-    pub(crate) fn add(&mut self, workload: Workload, wal_bytes: f64, rounds: Vec<Vec<(Kind, Drained)>>) {
+    pub(crate) fn add(&mut self, workload: Workload, wal_bytes: f64, rounds: &[Vec<(Kind, Drained)>]) {
         let mut kinds: Vec<Kind> =
             rounds.first().map(|round| round.iter().map(|(kind, _)| *kind).collect()).unwrap_or_default();
         kinds.sort_unstable();
@@ -192,14 +192,12 @@ impl Report {
                     push(format!("{name}: to durable WAL, CPU"), it.cpu_ratio, 1.0 / 3.0);
                 }
             }
-            for kind in [Kind::Files, Kind::Zstd] {
-                if let Some(position) = find(workload, kind) {
-                    let it = &workload.contenders[position];
-                    push(format!("{name}: {}, wall", kind.title()), it.wall_ratio, 1.15);
-                }
+            if let Some(position) = find(workload, Kind::Files) {
+                let it = &workload.contenders[position];
+                push(format!("{name}: to gzip files, wall"), it.wall_ratio, 1.15);
             }
             let bound = 1.3 * (self.max_memory as f64 + 64.0 * MEBIBYTE) / MEBIBYTE;
-            let captures = [Kind::Durable, Kind::Files, Kind::Zstd];
+            let captures = [Kind::Durable, Kind::Files];
             let peaks = workload.contenders.iter().filter(|it| captures.contains(&it.contender));
             let peak = peaks.map(|it| it.peak_rss).max().map(|peak| peak as f64 / MEBIBYTE);
             push(format!("{name}: peak memory, MiB"), peak, bound);

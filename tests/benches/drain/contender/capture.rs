@@ -22,7 +22,7 @@ use re_dms_shared::s3_layout::StreamLayout;
 use tokio::sync::{mpsc, watch};
 
 use super::folder::Folder;
-use super::{Figures, Kind, Task};
+use super::{Figures, Task};
 use crate::server::PUBLICATION;
 use crate::{latency, usage};
 
@@ -180,7 +180,7 @@ fn config(task: &Task) -> Result<Config> {
     let text = format!(
         "stream = 'bench'\ndata_dir = '{}'\n\
          [source]\nurl = '{}'\npublication = '{PUBLICATION}'\n[slot]\nname = '{}'\n\
-         [batch]\nmax_memory = '{}'\ngzip_level = 1\n[s3]\nbucket = 'bench'\n\
+         [batch]\nmax_memory = '{}'\n[s3]\nbucket = 'bench'\n\
          [queues]\nsegments_url = 'http://127.0.0.1/segments.fifo'\nacks_url = 'http://127.0.0.1/acks'\n",
         task.dir.display(),
         task.url,
