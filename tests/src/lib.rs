@@ -4,9 +4,11 @@ mod aws;
 pub mod postgresql;
 mod processes;
 mod sandbox;
+mod standby;
 pub mod workload;
 
 pub use aws::Aws;
 pub use processes::{kill, loader_pids, signal, wait_for_end};
 pub use rustix::process::Signal;
 pub use sandbox::{Sandbox, binary, run};
+pub use standby::Standby;

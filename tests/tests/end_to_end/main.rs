@@ -3,6 +3,7 @@
 mod bad_input;
 mod contract;
 mod exactly_once;
+mod failover;
 mod faults;
 mod ownership;
 mod policies;
