@@ -88,9 +88,8 @@ async fn a_crash_in_the_middle_loses_and_doubles_nothing() -> Result<()> {
     let mut standby = with_standby(&mut sandbox).await?;
     let source = sandbox.source().await?;
     // Nothing is sent to the capture before the standby has it.
-    source
-        .batch_execute("ALTER SYSTEM SET synchronized_standby_slots = 'standby'; SELECT pg_reload_conf()")
-        .await?;
+    source.batch_execute("ALTER SYSTEM SET synchronized_standby_slots = 'standby'").await?;
+    source.batch_execute("SELECT pg_reload_conf()").await?;
     let mut workload = Workload::start(sandbox.source().await?, 17).await?;
     workload.transactions(50).await?;
     sandbox.wait_and_compare()?;
@@ -169,9 +168,8 @@ async fn positions_beyond_the_fork_are_taken_back_and_transactions_beyond_it_are
     let capture = sandbox.pid("capture")?;
     second.start_on(port(&sandbox)?)?;
     let source = second.connect().await?;
-    source
-        .batch_execute("SELECT pg_promote(); CREATE TABLE other AS SELECT generate_series(1, 100000)")
-        .await?;
+    source.batch_execute("SELECT pg_promote()").await?;
+    source.batch_execute("CREATE TABLE other AS SELECT generate_series(1, 100000)").await?;
     ensure!(lsn(&source, "pg_current_wal_lsn()").await? > held, "its own positions hide the loss");
     wait_for_end(capture)?;
     let log = sandbox.capture_log();
