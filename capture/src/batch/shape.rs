@@ -45,19 +45,43 @@ pub enum ShapeError {
         /// The name in Redshift.
         target_column: String,
     },
+    /// Its staging table would have more columns than Redshift takes.
+    #[error(
+        "table {table}: it has {found} columns, and at most {most} fit beside what a load needs of its own in \
+         Redshift's 1,600 (hint: exclude the table)"
+    )]
+    TooManyColumns {
+        /// `schema.name` on the source.
+        table: String,
+        /// Its columns.
+        found: usize,
+        /// The most that it may have.
+        most: usize,
+    },
 }
+
+/// Redshift's limit of columns in a table.
+const MOST_COLUMNS: usize = 1600;
+/// `re_dms_op` and `re_dms_set`, which every load has; a load of moves has the old key's columns, too.
+const OWN_COLUMNS: usize = 2;
 
 impl TableShape {
     /// Maps a source table's columns to Redshift's names and types.
     ///
     /// # Errors
-    /// Two columns whose names are one in Redshift.
+    /// Two columns whose names are one in Redshift, or more columns than it takes.
     pub fn new(
         oid: u32,
         (schema, name): (&str, &str),
         (target_schema, target_name): (&str, &str),
         columns: Vec<SourceColumn>,
     ) -> Result<Self, ShapeError> {
+        let keys = columns.iter().filter(|column| column.key).count();
+        let most = MOST_COLUMNS - OWN_COLUMNS.saturating_add(keys).min(MOST_COLUMNS);
+        if columns.len() > most {
+            let table = format!("{schema}.{name}");
+            return Err(ShapeError::TooManyColumns { table, found: columns.len(), most });
+        }
         let mut taken = HashSet::new();
         let mut mapped = Vec::with_capacity(columns.len());
         let mut classes = Vec::with_capacity(columns.len());

@@ -2,7 +2,7 @@
 //! doubled row; or it stops, where the standby lacks what the stream holds.
 
 use std::path::PathBuf;
-use std::process::{Child, Command};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -110,7 +110,8 @@ async fn a_crash_in_the_middle_loses_and_doubles_nothing() -> Result<()> {
     ensure!(record["timeline"] == 2, "{record}");
     sandbox.kill_capture()?;
     let config = sandbox.text("capture_config")?;
-    let restarted = Command::new(binary("re_dms")).args(["run", "--config", config]).spawn()?;
+    let restarted =
+        Command::new(binary("re_dms")).args(["run", "--config", config]).stderr(Stdio::null()).spawn()?;
     let restarted = KillOnDrop(restarted);
     source.batch_execute("INSERT INTO after_it VALUES (2)").await?;
     sandbox.wait_and_compare()?;

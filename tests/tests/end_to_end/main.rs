@@ -1,6 +1,7 @@
 //! The whole pipeline on real parts, one sandbox a test.
 
 mod bad_input;
+mod cases;
 mod contract;
 mod exactly_once;
 mod failover;
