@@ -11,6 +11,8 @@ export CARGO_TARGET_DIR
 # Where the end-to-end tests find the programs and the sandbox's Python packages.
 export RE_DMS_BIN_DIR := $(CURDIR)/target/release
 export RE_DMS_VENV := $(CURDIR)/.venv
+# And other versions of PostgreSQL.
+export RE_DMS_POSTGRESQL := $(CURDIR)/.postgresql
 
 PROGRAMS := re_dms bootstrap sandbox
 
@@ -21,6 +23,10 @@ help: ## Show this list
 .PHONY: setup
 setup: ## Install what is missing: .venv, a C compiler (as root)
 	@tools/setup
+
+.PHONY: testsetup
+testsetup: ## Install what only the tests need, too: .postgresql, with npm
+	@tools/setup tests
 
 # Cargo tells a crate of one clone from the same crate of another only by its files' times: in a cache that was last used
 # from another folder, files older than that use would be taken for built.
@@ -46,7 +52,7 @@ lint: own-cache ## Check the format and clippy's lints
 	cargo clippy --release --locked --workspace --all-targets -- -D warnings
 
 .PHONY: test
-test: setup lint build ## Lint, then all unit and end-to-end tests
+test: testsetup lint build ## Lint, then all unit and end-to-end tests
 	cargo test --release --locked --workspace
 
 .PHONY: bench
@@ -58,5 +64,5 @@ demo: build ## A live workload through the whole pipeline, then both sides compa
 	@target/release/sandbox demo
 
 .PHONY: clean
-clean: ## Remove the programs and the virtual environment (the build cache stays)
-	rm -rf target .venv
+clean: ## Remove the programs and what setup installed here (the build cache stays)
+	rm -rf target .venv .postgresql

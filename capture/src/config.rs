@@ -66,6 +66,19 @@ pub struct SlotConfig {
     pub idle_interval: Duration,
     /// Take a slot that exists though this stream has never used it.
     pub adopt: bool,
+    /// Whether standbys keep a copy of it.
+    pub failover: Failover,
+}
+
+/// Whether standbys keep a copy of the slot, so that a promoted one has it (PostgreSQL 17 and later).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failover {
+    /// A slot that is made gets it where the server can; one that is there stays as it is.
+    Auto,
+    /// It must have it.
+    On,
+    /// It must not.
+    Off,
 }
 
 /// The position up to which PostgreSQL may forget WAL (invariant 1).
@@ -220,6 +233,7 @@ fn read(reader: &mut Reader) -> Option<Config> {
         advance_on: reader.or_default("slot.advance_on", advance_on, AdvanceOn::Loaded),
         idle_interval: reader.or_default("slot.idle_interval", units::duration, Duration::from_secs(10)),
         adopt: reader.or_default("slot.adopt", units::boolean, false),
+        failover: reader.or_default("slot.failover", failover, Failover::Auto),
     };
     let batch = BatchConfig {
         interval: reader.or_default("batch.interval", units::duration, Duration::from_secs(5)),
@@ -326,6 +340,15 @@ fn advance_on(text: &str) -> Result<AdvanceOn, String> {
         "staged" => Ok(AdvanceOn::Staged),
         "durable" => Ok(AdvanceOn::Durable),
         _ => Err("must be loaded, staged or durable".into()),
+    }
+}
+
+fn failover(text: &str) -> Result<Failover, String> {
+    match text {
+        "auto" => Ok(Failover::Auto),
+        "true" => Ok(Failover::On),
+        "false" => Ok(Failover::Off),
+        _ => Err("must be auto, true or false".into()),
     }
 }
 

@@ -41,12 +41,14 @@ pub struct Error {
     pub what: String,
     /// What to do.
     pub hint: String,
+    /// The source is on another timeline than it was: the stream is to be started over, which follows it there.
+    pub new_timeline: bool,
 }
 
 impl Error {
     /// Something that stays wrong until somebody acts.
     pub fn fatal(who: Who, what: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self { who, retry: false, what: what.into(), hint: hint.into() }
+        Self { who, retry: false, what: what.into(), hint: hint.into(), new_timeline: false }
     }
 
     /// An error of one of our own pure parts, whose text ends in `(hint: …)` if it has one.
@@ -55,12 +57,20 @@ impl Error {
         let parts = text.strip_suffix(')').and_then(|text| text.rsplit_once(" (hint: "));
         let (what, hint) =
             parts.unwrap_or((&text, if retry { "it is tried again" } else { "see the log before this" }));
-        Self { who, retry, what: what.to_owned(), hint: hint.to_owned() }
+        Self { who, retry, what: what.to_owned(), hint: hint.to_owned(), new_timeline: false }
     }
 
     /// Something that may pass by itself.
     pub fn passing(who: Who, what: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self { who, retry: true, what: what.into(), hint: hint.into() }
+        Self { who, retry: true, what: what.into(), hint: hint.into(), new_timeline: false }
+    }
+
+    /// The source was failed over, or set back, while we ran.
+    #[must_use]
+    pub fn new_timeline(from: u32, to: u32) -> Self {
+        let what = format!("the source was on timeline {from} and is on timeline {to} now");
+        let error = Self::fatal(Who::Source, what, "the stream is started over");
+        Self { new_timeline: true, ..error }
     }
 }
 

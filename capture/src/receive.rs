@@ -116,6 +116,9 @@ impl Receiver {
                 "correct source.url, or give the other cluster a stream of its own",
             ));
         }
+        if found.timeline != self.server.timeline {
+            return Err(Error::new_timeline(self.server.timeline, found.timeline));
+        }
         // The local WAL's thread answers once it has dealt with all that came before.
         let (ask, answer) = oneshot::channel();
         let sent = self.arrivals.send(Arrival::Session { start: ask }).await;
@@ -142,15 +145,28 @@ impl Receiver {
     /// Between two connections somebody may have dropped and re-created the slot, or read from it.
     async fn check_slot(&self, client: &mut ReplicationClient, held: Lsn) -> Result<()> {
         let name = &self.config.slot.name;
-        let sql = format!("SELECT confirmed_flush_lsn FROM pg_replication_slots WHERE slot_name = '{name}'");
+        // The column `synced` came with 17: a standby keeps such a copy for the day of its promotion.
+        let sql = format!(
+            "SELECT confirmed_flush_lsn, pg_is_in_recovery() AND to_jsonb(s) ->> 'synced' = 'true' \
+             FROM pg_replication_slots s WHERE slot_name = '{name}'"
+        );
         let rows = client.simple_query(&sql).await.map_err(|error| failure(&error))?;
+        let is_true = |value: Option<&Option<String>>| value.and_then(Option::as_deref) == Some("t");
         let Some(row) = rows.first() else {
+            let standby =
+                client.simple_query("SELECT pg_is_in_recovery()").await.map_err(|error| failure(&error))?;
+            if is_true(standby.first().and_then(|row| row.first())) {
+                return Err(start::unpromoted(name));
+            }
             return Err(Error::fatal(
                 Who::Stream,
                 format!("the replication slot {name} is gone, and with it the changes that it held back"),
                 "find out who dropped it; to begin again choose a new stream name and copy the tables anew",
             ));
         };
+        if is_true(row.get(1)) {
+            return Err(start::unpromoted(name));
+        }
         let confirmed: Option<Lsn> = row.first().and_then(Option::as_ref).and_then(|text| text.parse().ok());
         let state = self.progress.now();
         let held = held.max(state.anchored).max(state.confirmed.0);

@@ -16,7 +16,7 @@ mod server_error;
 mod socket;
 mod stream;
 
-pub use client::{ReplicationClient, SlotOptions, StartOptions, Streaming, SystemIdentity};
+pub use client::{FAILOVER_SINCE, ReplicationClient, StartOptions, Streaming, SystemIdentity};
 pub use error::ReplicationError;
 pub use params::ConnectParams;
 pub use server_error::{Failure, ServerError};

@@ -48,6 +48,16 @@ const STOP_PATIENCE: Duration = Duration::from_secs(15);
 /// What does not pass by itself. Nothing is lost by it.
 pub async fn run(config: Config) -> Result<()> {
     let config = Arc::new(config);
+    loop {
+        match run_on_one_timeline(Arc::clone(&config)).await {
+            // Positions in memory may lie beyond the fork: all of them are found anew.
+            Err(error) if error.new_timeline => tracing::warn!(%error, "starting over"),
+            outcome => return outcome,
+        }
+    }
+}
+
+async fn run_on_one_timeline(config: Arc<Config>) -> Result<()> {
     let sdk = aws::sdk_config(&config.aws).await;
     let objects = Objects::new(&sdk, &config.s3.bucket, config.aws.s3_path_style);
     let queues = Queues::new(&sdk, &config.queues);
@@ -59,8 +69,9 @@ pub async fn run(config: Config) -> Result<()> {
     objects.check().await?;
     queues.check().await?;
     make_data_dir(&config)?;
-    let server = receive::identify(&mut receive::connect(&config).await?).await?;
-    let place = start::find_place(&config, &source, &server, &objects, &layout).await?;
+    let mut client = receive::connect(&config).await?;
+    let server = receive::identify(&mut client).await?;
+    let mut place = start::find_place(&config, &source, &mut client, &server, &objects, &layout).await?;
     drop(source);
 
     let epoch = place.epoch.to_string();
@@ -68,7 +79,9 @@ pub async fn run(config: Config) -> Result<()> {
     let (wal, recovery) =
         LocalWal::open(&folder, &epoch).map_err(|error| Error::told(Who::Machine, false, &error))?;
     let held = recovery.last_commit.map_or(place.staged_lsn, |lsn| lsn.max(place.staged_lsn));
+    start::follow_timeline(&config, &mut client, &server, &objects, &layout, &mut place, held).await?;
     start::check_held(&config, place.confirmed, held.max(place.anchored))?;
+    drop(client);
     tracing::info!(
         stream = %config.stream, epoch = %epoch, lsn = %held, staged = %place.staged_lsn, loaded = %place.loaded_lsn,
         "the stream's place is found"

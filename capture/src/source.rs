@@ -30,6 +30,8 @@ pub struct SlotState {
     pub confirmed_flush: Option<Lsn>,
     /// `reserved`, `extended`, `unreserved` or `lost`.
     pub wal_status: Option<String>,
+    /// Standbys keep a copy of it.
+    pub failover: bool,
 }
 
 impl Source {
@@ -90,8 +92,10 @@ impl Source {
     /// # Errors
     /// If the server can't be asked.
     pub async fn slot(&self, name: &str) -> Result<Option<SlotState>> {
-        let sql = "SELECT plugin::text, database::text, confirmed_flush_lsn::text, wal_status::text \
-                   FROM pg_replication_slots WHERE slot_name = $1::text::name";
+        // The column `failover` came with 17.
+        let sql = "SELECT plugin::text, database::text, confirmed_flush_lsn::text, wal_status::text, \
+                   COALESCE((to_jsonb(s) ->> 'failover')::boolean, false) \
+                   FROM pg_replication_slots s WHERE slot_name = $1::text::name";
         let row = self
             .client
             .query_opt(sql, &[&name])
@@ -102,33 +106,16 @@ impl Source {
             database: row.get(1),
             confirmed_flush: row.get::<_, Option<&str>>(2).and_then(|text| text.parse().ok()),
             wal_status: row.get(3),
+            failover: row.get(4),
         }))
     }
 
-    /// Creates the slot; returns its consistent point.
+    /// Is the server a standby that has not been promoted?
     ///
     /// # Errors
-    /// If the server refuses.
-    pub async fn create_slot(&self, name: &str) -> Result<Lsn> {
-        let sql = "SELECT lsn::text FROM pg_create_logical_replication_slot($1::text::name, 'pgoutput')";
-        let row = self.client.query_one(sql, &[&name]).await.map_err(|error| {
-            let hint = match error.code() {
-                Some(code) if *code == SqlState::INSUFFICIENT_PRIVILEGE => "give the role REPLICATION",
-                Some(code) if *code == SqlState::CONFIGURATION_LIMIT_EXCEEDED => {
-                    "raise max_replication_slots, or drop a slot that nobody uses"
-                }
-                _ => "see the server's log",
-            };
-            Error::fatal(
-                Who::Source,
-                format!("the slot {name} can't be created: {}", server_text(&error)),
-                hint,
-            )
-        })?;
-        let text: String = row.get(0);
-        text.parse().map_err(|error| {
-            Error::fatal(Who::Source, format!("the new slot's position: {error}"), "report this")
-        })
+    /// If the server can't be asked.
+    pub async fn is_standby(&self) -> Result<bool> {
+        Ok(self.query_one("SELECT pg_is_in_recovery()").await?.get(0))
     }
 
     /// Makes sure that the publication is there; true if it was made just now.

@@ -5,56 +5,22 @@
 //! `stream.json` on S3 says what exists. It is written before the slot is made (`creating`) and after (`active`), so
 //! that a slot without it is never ours, and one that was half-made is recognised.
 
-use bytes::Bytes;
+mod records;
+mod timeline;
+
 use jiff::Timestamp;
 use re_dms_shared::s3_layout::StreamLayout;
 use re_dms_shared::{Epoch, Lsn};
-use serde::{Deserialize, Serialize};
 
 use crate::aws::{Objects, PutOnce};
-use crate::config::Config;
+use crate::config::{Config, Failover};
 use crate::error::{Error, Result, Who};
 use crate::history::History;
+use crate::replication::{FAILOVER_SINCE, ReplicationClient, ReplicationError};
 use crate::source::{SlotState, Source};
-
-/// The format of `stream.json` and `position.json`.
-const FORMAT: u32 = 1;
-
-#[derive(Clone, Debug, Serialize, Deserialize)]
-struct StreamRecord {
-    format: u32,
-    stream: String,
-    slot: String,
-    #[serde(flatten)]
-    state: StreamState,
-}
-
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(tag = "state", rename_all = "snake_case")]
-enum StreamState {
-    /// The slot is about to be made, or was made a moment ago.
-    Creating,
-    /// The stream runs, or ran.
-    Active { epoch: Epoch },
-}
-
-/// `position.json`: how far an idle stream may be confirmed beyond its last segment.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct PositionRecord {
-    /// [`FORMAT`]
-    format: u32,
-    /// The position.
-    pub lsn: Lsn,
-}
-
-impl PositionRecord {
-    /// The text that goes to S3.
-    #[must_use]
-    pub fn json(lsn: Lsn) -> Bytes {
-        let record = PositionRecord { format: FORMAT, lsn };
-        Bytes::from(serde_json::json!(record).to_string())
-    }
-}
+pub use records::PositionRecord;
+use records::{StreamRecord, StreamState};
+pub use timeline::follow as follow_timeline;
 
 /// Who the server is: the answer to `IDENTIFY_SYSTEM`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,6 +38,8 @@ pub struct ServerIdentity {
 pub struct Place {
     /// Whose positions these are.
     pub epoch: Epoch,
+    /// The source's timeline that they are on.
+    pub timeline: u32,
     /// The last segment on S3, with its manifest's checksum.
     pub last_segment: Option<(u64, String)>,
     /// The last segment that has a receipt; 0 for none.
@@ -95,114 +63,126 @@ pub struct Place {
 pub async fn find_place(
     config: &Config,
     source: &Source,
+    client: &mut ReplicationClient,
     server: &ServerIdentity,
     objects: &Objects,
     layout: &StreamLayout,
 ) -> Result<Place> {
     let slot = source.slot(&config.slot.name).await?;
-    let record = read_record(objects, layout).await?;
+    let record = StreamRecord::read(objects, layout).await?;
+    let mut timeline = server.timeline;
+    let mut make = Make { config, source, client, server, objects, layout };
     let epoch = match record.map(|record| record.state) {
-        Some(StreamState::Active { epoch }) => {
+        Some(StreamState::Active { epoch, timeline: followed }) => {
             check_identity(config, &epoch, server)?;
+            timeline = followed.unwrap_or(epoch.timeline);
             epoch
         }
-        Some(StreamState::Creating) => {
-            create(config, source, server, objects, layout, slot.as_ref(), true).await?
-        }
+        Some(StreamState::Creating) => make.stream(slot.as_ref(), true).await?,
         None => {
             if slot.is_some() && !config.slot.adopt {
                 return Err(foreign_slot(config, "exists, and this stream has never used it"));
             }
-            create(config, source, server, objects, layout, slot.as_ref(), false).await?
+            make.stream(slot.as_ref(), false).await?
         }
     };
     let slot = source.slot(&config.slot.name).await?;
-    let confirmed = check_slot(config, source, &epoch, slot).await?;
-    read_place(objects, layout, epoch, confirmed).await
-}
-
-async fn read_record(objects: &Objects, layout: &StreamLayout) -> Result<Option<StreamRecord>> {
-    let key = layout.stream_json();
-    let Some(json) = objects.get(&key).await? else { return Ok(None) };
-    let malformed = |what: String| {
-        Error::fatal(
-            Who::Stream,
-            format!("{key}: {what}"),
-            "was it changed by hand, or written by a newer re_dms?",
-        )
-    };
-    let record: StreamRecord = serde_json::from_slice(&json).map_err(|error| malformed(error.to_string()))?;
-    if record.format > FORMAT {
-        return Err(malformed(format!(
-            "format {} is newer than this version reads ({FORMAT})",
-            record.format
-        )));
-    }
-    Ok(Some(record))
-}
-
-/// Makes what is missing; undoes it if it can't be finished. `resumed`: an earlier start got as far as saying so.
-async fn create(
-    config: &Config,
-    source: &Source,
-    server: &ServerIdentity,
-    objects: &Objects,
-    layout: &StreamLayout,
-    slot: Option<&SlotState>,
-    resumed: bool,
-) -> Result<Epoch> {
-    let record = |state| StreamRecord {
-        format: FORMAT,
-        stream: config.stream.clone(),
-        slot: config.slot.name.clone(),
-        state,
-    };
-    let json = |record: &StreamRecord| Bytes::from(serde_json::json!(record).to_string());
-    let key = layout.stream_json();
-    let intent = objects.put_once(&key, json(&record(StreamState::Creating))).await?;
-    if intent == PutOnce::Exists && !resumed {
-        return Err(Error::fatal(
-            Who::Stream,
-            format!("another capture is starting the stream {} at this moment", config.stream),
-            "let only one capture run a stream",
-        ));
-    }
-    // Publication first: a slot decodes with the catalog of the time of each change, and would not find one made later.
-    let new_publication = match source.ensure_publication(&config.source).await {
-        Ok(new) => new,
-        Err(error) => {
-            undo(objects, &key, intent, None).await;
-            return Err(error);
+    let confirmed = check_slot(config, source, &epoch, slot.as_ref()).await?;
+    if let (Some(slot), Failover::On | Failover::Off) = (slot, config.slot.failover) {
+        let wanted = config.slot.failover == Failover::On;
+        if slot.failover != wanted {
+            client.set_failover(&config.slot.name, wanted).await.map_err(|error| told(&error))?;
+            tracing::info!(slot = %config.slot.name, failover = wanted, "the slot was changed");
         }
-    };
-    let consistent_point = match slot {
-        Some(slot) => slot.confirmed_flush.unwrap_or(Lsn::ZERO),
-        None => match source.create_slot(&config.slot.name).await {
-            Ok(lsn) => lsn,
+    }
+    read_place(objects, layout, epoch, timeline, confirmed).await
+}
+
+fn told(error: &ReplicationError) -> Error {
+    Error::told(Who::Source, error.is_transient(), error)
+}
+
+/// What a new stream is made with.
+struct Make<'a> {
+    config: &'a Config,
+    source: &'a Source,
+    client: &'a mut ReplicationClient,
+    server: &'a ServerIdentity,
+    objects: &'a Objects,
+    layout: &'a StreamLayout,
+}
+
+impl Make<'_> {
+    /// Makes what is missing; undoes it if it can't be finished. `resumed`: an earlier start got as far as saying so.
+    async fn stream(&mut self, slot: Option<&SlotState>, resumed: bool) -> Result<Epoch> {
+        let Make { config, source, objects, .. } = *self;
+        let key = self.layout.stream_json();
+        let intent = StreamRecord::new(config, StreamState::Creating);
+        let intent = objects.put_once(&key, intent.json()).await?;
+        if intent == PutOnce::Exists && !resumed {
+            return Err(Error::fatal(
+                Who::Stream,
+                format!("another capture is starting the stream {} at this moment", config.stream),
+                "let only one capture run a stream",
+            ));
+        }
+        // Publication first: a slot decodes with the catalog of the time of each change, and would not find one made
+        // later.
+        let new_publication = match source.ensure_publication(&config.source).await {
+            Ok(new) => new,
             Err(error) => {
-                let publication = new_publication.then_some((source, config.source.publication.as_str()));
-                undo(objects, &key, intent, publication).await;
+                undo(objects, &key, intent, None).await;
                 return Err(error);
             }
-        },
-    };
-    let epoch = Epoch {
-        system_identifier: server.system_identifier.clone(),
-        timeline: server.timeline,
-        slot: config.slot.name.clone(),
-        consistent_point,
-    };
-    // From here on a failure needs no undoing: the record says "creating", and the next start goes on from there.
-    objects.put(&key, json(&record(StreamState::Active { epoch: epoch.clone() }))).await?;
-    tracing::info!(stream = %config.stream, epoch = %epoch, "a new epoch begins");
-    let with_rows = source.tables_with_rows(&config.source).await?;
-    if !with_rows.is_empty() {
-        tracing::warn!(
-            tables = %with_rows.join(", "),
-            "these tables hold rows from before the slot, which are not copied by this version: only changes from now on arrive"
-        );
+        };
+        let consistent_point = match slot {
+            Some(slot) => slot.confirmed_flush.unwrap_or(Lsn::ZERO),
+            None => match self.slot().await {
+                Ok(lsn) => lsn,
+                Err(error) => {
+                    let publication = new_publication.then_some((source, config.source.publication.as_str()));
+                    undo(objects, &key, intent, publication).await;
+                    return Err(error);
+                }
+            },
+        };
+        let epoch = Epoch {
+            system_identifier: self.server.system_identifier.clone(),
+            timeline: self.server.timeline,
+            slot: config.slot.name.clone(),
+            consistent_point,
+        };
+        // From here on a failure needs no undoing: the record says "creating", and the next start goes on from there.
+        let active = StreamState::Active { epoch: epoch.clone(), timeline: None };
+        objects.put(&key, StreamRecord::new(config, active).json()).await?;
+        tracing::info!(stream = %config.stream, epoch = %epoch, "a new epoch begins");
+        let with_rows = source.tables_with_rows(&config.source).await?;
+        if !with_rows.is_empty() {
+            tracing::warn!(
+                tables = %with_rows.join(", "),
+                "these tables hold rows from before the slot, which are not copied by this version: only changes from now on arrive"
+            );
+        }
+        Ok(epoch)
     }
-    Ok(epoch)
+
+    /// Makes the slot; returns its consistent point.
+    async fn slot(&mut self) -> Result<Lsn> {
+        let name = &self.config.slot.name;
+        let failover = match self.config.slot.failover {
+            Failover::On => true,
+            Failover::Off => false,
+            // A slot on a standby can't have it.
+            Failover::Auto => {
+                self.client.server_version() >= FAILOVER_SINCE && !self.source.is_standby().await?
+            }
+        };
+        let made = self.client.create_logical_slot(name, failover).await;
+        made.map_err(|error| {
+            let error = told(&error);
+            Error { what: format!("the slot {name} can't be created: {}", error.what), ..error }
+        })
+    }
 }
 
 /// Best effort: what stays behind is recognised as half-made by the next start.
@@ -252,9 +232,17 @@ fn foreign_slot(config: &Config, why: &str) -> Error {
 }
 
 /// The slot's confirmed position, if the slot is the epoch's and usable.
-async fn check_slot(config: &Config, source: &Source, epoch: &Epoch, slot: Option<SlotState>) -> Result<Lsn> {
+async fn check_slot(
+    config: &Config,
+    source: &Source,
+    epoch: &Epoch,
+    slot: Option<&SlotState>,
+) -> Result<Lsn> {
     let name = &config.slot.name;
     let Some(slot) = slot else {
+        if source.is_standby().await? {
+            return Err(unpromoted(name));
+        }
         return Err(Error::fatal(
             Who::Stream,
             format!(
@@ -281,7 +269,22 @@ async fn check_slot(config: &Config, source: &Source, epoch: &Epoch, slot: Optio
     Ok(slot.confirmed_flush.unwrap_or(Lsn::ZERO))
 }
 
-async fn read_place(objects: &Objects, layout: &StreamLayout, epoch: Epoch, confirmed: Lsn) -> Result<Place> {
+/// The slot is not there, or not to be used, and perhaps it only is not yet.
+pub(crate) fn unpromoted(slot: &str) -> Error {
+    Error::passing(
+        Who::Source,
+        format!("the server is a standby, and the replication slot {slot} can't be read there"),
+        "let source.url lead to the primary; if this server is to be the primary, it is waited for",
+    )
+}
+
+async fn read_place(
+    objects: &Objects,
+    layout: &StreamLayout,
+    epoch: Epoch,
+    timeline: u32,
+    confirmed: Lsn,
+) -> Result<Place> {
     let text = epoch.to_string();
     let history = History::new(objects, layout, &text);
     let mut place = Place {
@@ -293,6 +296,7 @@ async fn read_place(objects: &Objects, layout: &StreamLayout, epoch: Epoch, conf
         oldest_staged: None,
         confirmed,
         epoch,
+        timeline,
     };
     if let Some((first, last)) = history.range().await? {
         let missing = |seq: u64| {

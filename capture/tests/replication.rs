@@ -7,8 +7,7 @@ use std::time::Duration;
 
 use re_dms_capture::pgoutput::{Cell, ChangeKind, Message, OldTuple, Tuple, decode};
 use re_dms_capture::replication::{
-    ConnectParams, Event, Failure, ReplicationClient, ReplicationError, ReplicationStream, SlotOptions,
-    StartOptions,
+    ConnectParams, Event, Failure, ReplicationClient, ReplicationError, ReplicationStream, StartOptions,
 };
 use re_dms_shared::Lsn;
 use tokio::time::{Instant, timeout};
@@ -38,7 +37,7 @@ async fn begin(server: &Server) -> ReplicationStream {
     .await
     .unwrap();
     let mut client = connect(server).await;
-    let consistent_point = client.create_logical_slot(SLOT, SlotOptions::default()).await.unwrap();
+    let consistent_point = client.create_logical_slot(SLOT, false).await.unwrap();
     let identity = client.identify_system().await.unwrap();
     assert!(consistent_point > Lsn::ZERO && consistent_point <= identity.flushed);
     assert_eq!((identity.timeline, identity.database.as_str()), (1, "postgres"));
@@ -244,7 +243,7 @@ async fn refusals_are_told_apart() {
 
     let stream = begin(&server).await;
     let mut client = connect(&server).await;
-    let error = client.create_logical_slot(SLOT, SlotOptions::default()).await.expect_err("it exists");
+    let error = client.create_logical_slot(SLOT, false).await.expect_err("it exists");
     assert_eq!(failure(&error), Failure::SlotExists, "{error}");
     client.identify_system().await.expect("a refusal leaves the connection usable");
     let error = client.start(SLOT, Lsn::ZERO, &options).await.err().expect("it is active");
@@ -282,11 +281,7 @@ async fn refusals_are_told_apart() {
     assert_eq!(failure(&error), Failure::SlotInvalidated, "{error}");
 
     let server = Server::start(&["wal_level = replica"]).await;
-    let error = connect(&server)
-        .await
-        .create_logical_slot(SLOT, SlotOptions::default())
-        .await
-        .expect_err("wal_level");
+    let error = connect(&server).await.create_logical_slot(SLOT, false).await.expect_err("wal_level");
     assert_eq!(failure(&error), Failure::WalLevel, "{error}");
 }
 

@@ -5,11 +5,12 @@ use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use rustix::process::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio_postgres::{Client, NoTls};
 
-use crate::processes::{is_running, kill};
+use crate::processes::{is_running, kill, signal, wait_for_end};
 
 /// A sandbox of its own for one test.
 pub struct Sandbox {
@@ -32,10 +33,13 @@ impl Sandbox {
         Ok(sandbox)
     }
 
-    /// Starts one whose source runs these programs.
-    pub fn up_with_source(pg_bin: &Path) -> Result<Self> {
+    /// As [`Sandbox::up_with`], with a source that runs these programs.
+    pub fn up_with_source(pg_bin: &Path, config: &str) -> Result<Self> {
         let mut sandbox = Self::nothing()?;
-        sandbox.start_what_is_down(&["--pg-bin", &pg_bin.display().to_string()])?;
+        let file = sandbox.dir.path().join("merge.toml");
+        std::fs::write(&file, config)?;
+        let (programs, file) = (pg_bin.display().to_string(), file.display().to_string());
+        sandbox.start_what_is_down(&["--pg-bin", &programs, "--config", &file])?;
         Ok(sandbox)
     }
 
@@ -158,6 +162,14 @@ impl Sandbox {
     /// Takes it down and checks that nothing of it is left running.
     pub fn down(self) -> Result<()> {
         self.stop()
+    }
+
+    /// Stops and starts the source alone, in order (fast shutdown); the rest goes on running.
+    pub fn restart_source(&mut self) -> Result<()> {
+        let source = self.pid("source")?;
+        signal(source, Signal::INT)?;
+        wait_for_end(source)?;
+        self.up_again()
     }
 
     /// Stops all parts and keeps the data.

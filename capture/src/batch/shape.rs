@@ -57,6 +57,19 @@ pub enum ShapeError {
         /// Name on the source.
         column: String,
     },
+    /// Its staging table would have more columns than Redshift takes.
+    #[error(
+        "table {table}: it has {found} columns, and at most {most} fit beside what a load needs of its own in \
+         Redshift's 1,600 (hint: exclude the table)"
+    )]
+    TooManyColumns {
+        /// `schema.name` on the source.
+        table: String,
+        /// Its columns.
+        found: usize,
+        /// The most that it may have.
+        most: usize,
+    },
 }
 
 /// Whether values of the type tell rows apart in Redshift as they do in PostgreSQL. `timetz` loses its zone there, and
@@ -69,6 +82,13 @@ pub fn can_be_key(type_oid: u32, type_modifier: i32) -> bool {
     !(mapping.redshift == RedshiftType::TimeTz || has_json || NUMBERS.contains(&type_oid))
 }
 
+/// Redshift's limit of columns in a table.
+const MOST_COLUMNS: usize = 1600;
+/// `re_dms_op` and `re_dms_set`, which every load has. A load of moves has the old key's columns, too; one of whole rows
+/// has `re_dms_row` and `re_dms_copies`.
+const OWN_COLUMNS: usize = 2;
+const WHOLE_ROW_COLUMNS: usize = 2;
+
 impl TableShape {
     /// Maps a source table's columns to Redshift's names and types.
     ///
@@ -80,6 +100,13 @@ impl TableShape {
         (target_schema, target_name): (&str, &str),
         columns: Vec<SourceColumn>,
     ) -> Result<Self, ShapeError> {
+        let keys = columns.iter().filter(|column| column.key).count();
+        let identity = if keys == 0 { WHOLE_ROW_COLUMNS } else { keys };
+        let most = MOST_COLUMNS - OWN_COLUMNS.saturating_add(identity).min(MOST_COLUMNS);
+        if columns.len() > most {
+            let table = format!("{schema}.{name}");
+            return Err(ShapeError::TooManyColumns { table, found: columns.len(), most });
+        }
         let mut taken = HashSet::new();
         let mut mapped = Vec::with_capacity(columns.len());
         let mut classes = Vec::with_capacity(columns.len());

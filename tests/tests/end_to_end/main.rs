@@ -1,11 +1,14 @@
 //! The whole pipeline on real parts, one sandbox a test.
 
 mod bad_input;
+mod cases;
 mod contract;
 mod exactly_once;
+mod failover;
 mod faults;
 mod identity;
 mod ownership;
 mod policies;
 mod replication;
 mod set_back;
+mod versions;
