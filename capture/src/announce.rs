@@ -12,7 +12,7 @@ use re_dms_shared::s3_layout::StreamLayout;
 use tokio::sync::mpsc;
 
 use crate::aws::{Objects, Queues};
-use crate::error::Result;
+use crate::error::{Result, Who};
 use crate::flight::Flight;
 use crate::history::History;
 use crate::progress::Progress;
@@ -189,14 +189,14 @@ impl Announcer {
             Outcome::Loaded | Outcome::AlreadyLoaded => {
                 publish(&self.flight, &self.progress, |flight| flight.loaded(ack.seq, ack.end_lsn));
                 tracing::info!(segment = ack.seq, lsn = %ack.end_lsn, rows = ack.rows, duration_ms = ack.duration_ms, "loaded");
-                self.progress.error(None);
+                self.progress.succeeded(Who::Loader);
                 None
             }
             // Also if we took it for loaded: Redshift may have been restored to an older state.
             Outcome::Gap { missing } => Some(*missing),
             Outcome::Failed { error, hint } => {
                 tracing::error!(segment = ack.seq, %error, %hint, "the loader failed; the queue delivers it again");
-                self.progress.error(Some(format!("segment {}: {error}\n  hint: {hint}", ack.seq)));
+                self.progress.failing(Who::Loader, format!("segment {}: {error}\n  hint: {hint}", ack.seq));
                 None
             }
         }

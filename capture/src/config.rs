@@ -6,6 +6,7 @@ mod patterns;
 mod reader;
 mod units;
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -66,17 +67,32 @@ pub struct SlotConfig {
     pub idle_interval: Duration,
     /// Take a slot that exists though this stream has never used it.
     pub adopt: bool,
+    /// More WAL than this behind the slot's position is warned of.
+    pub retained_wal_warn: ByteSize,
+    /// Then follow what is staged instead of what is loaded, until it is less again.
+    pub retained_wal_fallback: bool,
 }
 
 /// The position up to which PostgreSQL may forget WAL (invariant 1).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum AdvanceOn {
     /// In Redshift's ledger.
+    #[default]
     Loaded,
     /// Its manifest is on S3.
     Staged,
     /// Fsynced in the local WAL: losing the disk then loses data.
     Durable,
+}
+
+impl fmt::Display for AdvanceOn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            AdvanceOn::Loaded => "loaded",
+            AdvanceOn::Staged => "staged",
+            AdvanceOn::Durable => "durable",
+        })
+    }
 }
 
 /// When a batch is cut and what it may hold.
@@ -165,8 +181,8 @@ impl Secret {
     }
 }
 
-impl std::fmt::Debug for Secret {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("[secret]")
     }
 }
@@ -220,6 +236,12 @@ fn read(reader: &mut Reader) -> Option<Config> {
         advance_on: reader.or_default("slot.advance_on", advance_on, AdvanceOn::Loaded),
         idle_interval: reader.or_default("slot.idle_interval", units::duration, Duration::from_secs(10)),
         adopt: reader.or_default("slot.adopt", units::boolean, false),
+        retained_wal_warn: reader.or_default(
+            "slot.retained_wal_warn",
+            units::bytes,
+            ByteSize::mebibytes(10 << 10),
+        ),
+        retained_wal_fallback: reader.or_default("slot.retained_wal_fallback", units::boolean, false),
     };
     let batch = BatchConfig {
         interval: reader.or_default("batch.interval", units::duration, Duration::from_secs(5)),

@@ -67,7 +67,7 @@ impl Receiver {
                     }
                     let pause = backoff.pause();
                     tracing::warn!(%error, retry_in_ms = pause.as_millis(), "the replication connection ended");
-                    self.progress.error(Some(error.to_string()));
+                    self.progress.failing(error.who, error.to_string());
                     tokio::select! {
                         () = tokio::time::sleep(pause) => {}
                         _ = self.stop.wait_for(|&stop| stop) => return Ok(()),
@@ -82,7 +82,7 @@ impl Receiver {
     async fn session(&mut self) -> Result<()> {
         let Some((stream, start)) = self.connect().await? else { return Ok(()) };
         self.progress.update(|state| state.streaming = true);
-        self.progress.error(None);
+        self.progress.succeeded(Who::Source);
         tracing::info!(stream = %self.config.stream, lsn = %start, "streaming");
         let (reader, writer) = stream.into_split();
         let mut session = Session {
@@ -241,7 +241,7 @@ impl Session {
         if busy {
             self.heard_at = Instant::now();
         }
-        let Confirmed(confirmable) = receiver.progress.confirmable(receiver.config.slot.advance_on);
+        let Confirmed(confirmable) = receiver.progress.to_confirm();
         let silence = self.heard_at.elapsed();
         if silence > DEAD_AFTER {
             return Err(Error::passing(

@@ -103,6 +103,7 @@ impl Stream {
         let epoch = place.epoch.to_string();
         let staged_seq = place.last_segment.as_ref().map_or(0, |(seq, _)| *seq);
         let progress = Arc::new(Progress::new(Snapshot {
+            policy: config.slot.advance_on,
             durable: Durable(held),
             held,
             staged: Staged(place.staged_lsn),
@@ -168,8 +169,7 @@ impl Stream {
             Arc::clone(&progress),
             items_in,
         );
-        let policy = config.slot.advance_on;
-        let persister = Persister::new(wal, held, policy, retention, Arc::clone(&progress), inputs_in);
+        let persister = Persister::new(wal, held, retention, Arc::clone(&progress), inputs_in);
         let options = RenderOptions {
             max_file_bytes: config.batch.max_file_bytes.bytes(),
             gzip_level: config.batch.gzip_level,
@@ -205,7 +205,8 @@ impl Stream {
         background.shutdown().await;
         progress.update(|state| {
             state.streaming = false;
-            state.last_error = outcome.as_ref().err().map(ToString::to_string);
+            state.failures =
+                outcome.as_ref().err().map(|error| (error.who, error.to_string())).into_iter().collect();
         });
         status.stopped(&progress.now());
         outcome
@@ -291,7 +292,7 @@ async fn anchor(config: Arc<Config>, progress: Arc<Progress>, objects: Objects, 
     loop {
         tokio::time::sleep(config.slot.idle_interval).await;
         let state = progress.now();
-        let position = match config.slot.advance_on {
+        let position = match state.policy {
             AdvanceOn::Loaded => state.loaded.0,
             AdvanceOn::Staged => state.staged.0,
             AdvanceOn::Durable => state.durable.0,
