@@ -30,6 +30,7 @@ use crate::receive::{self, Receiver};
 use crate::relations::{PrimaryKeys, Relations};
 use crate::retention::Retention;
 use crate::rows::RenderOptions;
+use crate::slot_watch::SlotWatch;
 use crate::source::Source;
 use crate::stage::{Stager, StreamIdentity};
 use crate::start::{self, Place, PositionRecord};
@@ -186,11 +187,14 @@ impl Stream {
             predecessor,
             start_lsn: place.staged_lsn,
         };
+        let (slot_watch, watched) = SlotWatch::new(Arc::clone(&config), Arc::clone(&progress));
+        background.spawn(slot_watch.run());
         let receiver = Receiver {
             config,
             server,
             progress: Arc::clone(&progress),
             arrivals: arrivals_in,
+            watched,
             stop: stopping,
         };
 
