@@ -116,7 +116,12 @@ impl Stream {
             segments_loaded: place.loaded_seq,
             ..Snapshot::default()
         }));
-        let flight = Arc::new(Mutex::new(Flight::new(staged_seq, place.loaded_seq, place.loaded_lsn)));
+        let flight = Arc::new(Mutex::new(Flight::new(
+            staged_seq,
+            place.loaded_seq,
+            place.loaded_lsn,
+            place.oldest_staged,
+        )));
         let retention = Arc::new(Retention::default());
         let identity = StreamIdentity {
             stream: config.stream.clone(),
@@ -127,7 +132,7 @@ impl Stream {
 
         let (stop, stopping) = watch::channel(false);
         let (announce, announced) = mpsc::unbounded_channel();
-        let (again, repeats) = mpsc::unbounded_channel();
+        let (news, heard) = mpsc::unbounded_channel();
         let (arrivals_in, arrivals) = mpsc::channel(GROUPS_BETWEEN);
         let (inputs_in, inputs) = std::sync::mpsc::sync_channel(GROUPS_BETWEEN);
         let (items_in, items) = mpsc::channel(1);
@@ -152,13 +157,9 @@ impl Stream {
             flight: Arc::clone(&flight),
             resend_after: config.queues.resend_after,
         });
-        if staged_seq > place.loaded_seq {
-            // Whether the run before announced them is not known. The receiving end is below.
-            let _ = again.send(place.loaded_seq + 1);
-        }
         let listener = Arc::clone(&announcer);
-        background.spawn(async move { listener.listen(again).await });
-        background.spawn(async move { announcer.announce(announced, repeats).await });
+        background.spawn(async move { listener.listen(news).await });
+        background.spawn(async move { announcer.announce(announced, heard).await });
 
         let relations = Relations::new(config.source.tables.clone(), primary_keys(Arc::clone(&config)));
         let collector = Collector::new(

@@ -48,7 +48,9 @@ pub async fn start(folder: &Folder, config: &CaptureConfig) -> Result<Process> {
     loop {
         // The file of an earlier run tells of another process.
         let told = status(&config.status_file()).filter(|status| status.pid == process.pid);
-        if told.as_ref().is_some_and(|status| status.state == CaptureState::Streaming) {
+        // One whose disk is full is up, and its status says what it waits for.
+        let is_up = |state| matches!(state, CaptureState::Streaming | CaptureState::DiskFull);
+        if told.as_ref().is_some_and(|status| is_up(status.state)) {
             guard.release();
             return Ok(process);
         }

@@ -8,3 +8,4 @@ mod ownership;
 mod policies;
 mod replication;
 mod set_back;
+mod stress;
