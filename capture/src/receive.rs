@@ -66,7 +66,7 @@ impl Patience {
         let longest = Duration::from_secs(60);
         let timeout = if timeout.is_zero() { longest } else { timeout };
         let ours = timeout.clamp(Duration::from_secs(5), longest);
-        Self { status: (timeout / 4).min(Duration::from_secs(5)), ask: ours / 2, dead: ours * 300 }
+        Self { status: (timeout / 4).min(Duration::from_secs(5)), ask: ours / 2, dead: ours * 3 / 2 }
     }
 }
 
@@ -229,7 +229,7 @@ impl Session {
                 _ = receiver.stop.wait_for(|&stop| stop) => return Ok(()),
             }
             // Its requests are behind what is not read.
-            if waiting.is_some() && false {
+            if waiting.is_some() && waiting_since.elapsed() > HELD_UP_AFTER && is_stopping() {
                 return Err(shutting_down());
             }
             self.answer(receiver, waiting.is_some()).await?;

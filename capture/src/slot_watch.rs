@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use crate::config::Config;
 use crate::progress::Progress;
 use crate::receive;
-use crate::replication::{Failure, ReplicationClient, ReplicationError};
+use crate::replication::{Failure, ReplicationClient, ReplicationError, ServerError};
 use crate::retry::Backoff;
 use retained::{Limits, Retained};
 
@@ -53,6 +53,7 @@ impl SlotWatch {
     /// Never ends. What it can't find out it tries again: the stream's own connection says what is wrong.
     pub async fn run(self) {
         let mut backoff = Backoff::new();
+        let mut told = false;
         loop {
             match self.connect().await {
                 Ok(mut client) => {
@@ -68,8 +69,13 @@ impl SlotWatch {
                     }
                 }
                 Err(error) => {
-                    let stopping = error.server().is_some_and(|told| told.failure() == Failure::Shutdown);
+                    let failure = error.server().map(ServerError::failure);
+                    let stopping = failure == Some(Failure::Shutdown);
                     self.server.send_replace(if stopping { Server::Stopping } else { Server::Unknown });
+                    // Everything else keeps the stream from running as well, and is told there.
+                    if failure == Some(Failure::Limit) && !std::mem::replace(&mut told, true) {
+                        tracing::warn!(%error, "the WAL that the slot retains is not watched: it takes a second sender");
+                    }
                     tracing::debug!(%error, "the slot can't be watched");
                 }
             }

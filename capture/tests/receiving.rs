@@ -73,7 +73,13 @@ async fn receive_over(port: u16, held: Lsn) -> Running {
     );
     let config = Arc::new(Config::parse(&text, Vec::new()).unwrap());
     let server = receive::identify(&mut receive::connect(&config).await.unwrap()).await.unwrap();
-    let progress = Arc::new(Progress::new(Snapshot::default()));
+    // With a flush position of 0 a stopping server would be content with what was written.
+    let progress = Arc::new(Progress::new(Snapshot {
+        loaded: Loaded(held),
+        anchored: held,
+        confirmed: Confirmed(held),
+        ..Snapshot::default()
+    }));
     let (slot_watch, watched) = SlotWatch::new(Arc::clone(&config), Arc::clone(&progress));
     let (arrivals_in, arrivals) = mpsc::channel(8);
     let (stop, stopping) = watch::channel(false);
@@ -115,15 +121,23 @@ impl Running {
         while count > 0 {
             match self.next().await {
                 Arrival::Session { start } => start.send(self.held).unwrap(),
-                Arrival::Events(events) => {
-                    let inserts = events.iter().filter(
-                        |event| matches!(event, Event::Frame { payload, .. } if payload.first() == Some(&b'I')),
-                    );
-                    count = count.saturating_sub(inserts.count());
-                }
+                Arrival::Events(events) => count = count.saturating_sub(inserts(&events)),
             }
         }
     }
+
+    /// Everything up to here is loaded.
+    fn hold(&mut self, end: Lsn) {
+        self.held = end;
+        self.progress.anchored(end);
+        self.progress.loaded(Loaded(end));
+    }
+}
+
+fn inserts(events: &[Event]) -> usize {
+    let is_insert =
+        |event: &&Event| matches!(event, Event::Frame { payload, .. } if payload.first() == Some(&b'I'));
+    events.iter().filter(is_insert).count()
 }
 
 /// The process that sends from the slot, and since when it runs.
@@ -215,6 +229,37 @@ async fn a_fast_shutdown_ends_though_nothing_is_confirmed_and_the_stream_comes_b
     assert_eq!(running.progress.now().last_error(), None);
 }
 
+/// Protocol fact 3: the server keeps the confirmed position in memory until its next checkpoint.
+#[tokio::test]
+async fn a_server_that_forgot_what_was_confirmed_sends_nothing_twice() {
+    const CONFIRMED: &str = "SELECT confirmed_flush_lsn::text FROM pg_replication_slots";
+    let mut server = Server::start(&[]).await;
+    let (sql, held) = make_slot(&server).await;
+    let mut running = receive_over(server.port(), held).await;
+    insert(&sql, 1, 10, 10).await;
+    running.rows(10).await;
+    running.hold(position(&sql, "SELECT pg_current_wal_lsn()::text").await);
+    let until = Instant::now() + Duration::from_secs(60);
+    while position(&sql, CONFIRMED).await < running.held {
+        assert!(Instant::now() < until, "nothing is confirmed");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    drop(sql);
+    server.end_at_once();
+    server.start_again().await;
+    running.session().await;
+    let sql = server.sql().await;
+    insert(&sql, 11, 5, 10).await;
+    let mut changes = 0;
+    while changes < 5 {
+        match running.next().await {
+            Arrival::Events(events) => changes += inserts(&events),
+            Arrival::Session { .. } => panic!("the connection did not last"),
+        }
+    }
+    assert_eq!(changes, 5, "what is held came again");
+}
+
 #[tokio::test]
 async fn a_network_that_is_cut_or_swallows_everything_is_survived() {
     let server = Server::start(&["wal_sender_timeout = 1s"]).await;
@@ -275,9 +320,7 @@ async fn a_slot_that_somebody_reads_is_waited_for_and_a_lost_one_is_not() {
 
     // What was told stays told, also if the policy follows less than it did.
     let end = position(&sql, "SELECT pg_current_wal_lsn()::text").await;
-    running.held = end;
-    running.progress.anchored(end);
-    running.progress.loaded(Loaded(end));
+    running.hold(end);
     let until = Instant::now() + Duration::from_secs(60);
     while position(&sql, "SELECT confirmed_flush_lsn::text FROM pg_replication_slots").await < end {
         assert!(Instant::now() < until, "nothing is confirmed");

@@ -139,6 +139,24 @@ fn what_arrives_elsewhere_makes_room_while_the_disk_is_full() {
     run.handed_on(1);
 }
 
+/// The server may forget what it was told (protocol fact 3).
+#[test]
+fn transactions_that_come_twice_are_dropped() {
+    let run = Running::start();
+    for end in [100, 200, 100, 200, 300] {
+        run.transaction(end, 50);
+    }
+    let (mut commits, mut changes) = (Vec::new(), 0);
+    while commits.len() < 3 {
+        for input in run.inputs.recv_timeout(Duration::from_secs(20)).unwrap() {
+            let Input::Frame { payload, .. } = input else { continue };
+            changes += usize::from(payload.first() == Some(&b'I'));
+            commits.extend((payload.first() == Some(&b'C')).then(|| lsn_at(&payload, 10).unwrap().0));
+        }
+    }
+    assert_eq!((commits, changes), (vec![100, 200, 300], 3));
+}
+
 #[test]
 fn the_end_does_not_wait_for_room() {
     let run = Running::start();
@@ -146,6 +164,11 @@ fn the_end_does_not_wait_for_room() {
     run.transaction(100, 50);
     run.wait_for("the disk is full", |state| state.disk_full);
     drop(run.arrivals);
+    let until = Instant::now() + Duration::from_secs(20);
+    while !run.thread.is_finished() {
+        assert!(Instant::now() < until, "it waits on");
+        std::thread::sleep(Duration::from_millis(10));
+    }
     run.thread.join().unwrap().unwrap();
     let (_, recovery) = LocalWal::open(run.folder.path(), EPOCH).unwrap();
     assert_eq!((recovery.records, recovery.bytes_cut), (0, 0), "it comes again from PostgreSQL");

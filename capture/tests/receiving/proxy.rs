@@ -67,12 +67,14 @@ async fn pass(inside: TcpStream, outside: TcpStream, state: watch::Receiver<Netw
 async fn one_way(
     from: &mut (impl AsyncReadExt + Unpin),
     to: &mut (impl AsyncWriteExt + Unpin),
-    state: watch::Receiver<Network>,
+    mut state: watch::Receiver<Network>,
 ) {
     let mut buffer = vec![0; 64 << 10];
     while let Ok(count @ 1..) = from.read(&mut buffer).await {
         if *state.borrow() == Network::Works && to.write_all(&buffer[..count]).await.is_err() {
-            return;
+            break;
         }
     }
+    // That the other side hung up does not pass either.
+    let _ = state.wait_for(|state| *state != Network::Swallows).await;
 }
