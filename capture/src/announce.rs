@@ -1,7 +1,8 @@
 //! Talking with the loader: staged segments are announced, acknowledgements taken, and what nobody answers to is
 //! announced again. Acknowledgements are hints; receipts on S3 say the same when they are lost.
 
-use std::collections::VecDeque;
+mod window;
+
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -12,17 +13,21 @@ use re_dms_shared::s3_layout::StreamLayout;
 use tokio::sync::mpsc;
 
 use crate::aws::{Objects, Queues};
-use crate::error::Result;
+use crate::error::{Error, Result, Who};
 use crate::flight::Flight;
 use crate::history::History;
 use crate::progress::Progress;
 use crate::retry::Backoff;
 use crate::stage::{StreamIdentity, publish};
+pub use window::News;
+use window::Window;
 
 /// How long one request for acknowledgements waits.
 const LONG_POLL: Duration = Duration::from_secs(10);
 /// A receipt is looked for when no acknowledgement came for this long.
 const RECEIPT_CHECK: Duration = Duration::from_secs(15);
+/// Without news a segment is announced again after pauses that grow up to this.
+const LONGEST_PATIENCE: Duration = Duration::from_secs(3600);
 
 /// Announces and listens for one stream.
 #[derive(Debug)]
@@ -41,7 +46,7 @@ pub struct Announcer {
     pub progress: Arc<Progress>,
     /// The account of segments under way.
     pub flight: Arc<Mutex<Flight>>,
-    /// Without news of the next segment for this long, it is announced again.
+    /// Without news of the next segment for this long, it is announced again; then after pauses that grow.
     pub resend_after: Duration,
 }
 
@@ -51,63 +56,86 @@ impl Announcer {
     pub async fn announce(
         &self,
         mut staged: mpsc::UnboundedReceiver<SegmentStaged>,
-        mut again: mpsc::UnboundedReceiver<u64>,
+        mut news: mpsc::UnboundedReceiver<News>,
     ) {
-        let mut waiting: VecDeque<SegmentStaged> = VecDeque::new();
+        let mut window = Window::new(self.flight(Flight::loaded_seq));
+        let mut fresh = None;
+        let mut lost = None;
         loop {
-            tokio::select! {
-                segment = staged.recv() => match segment {
-                    Some(segment) => waiting.push_back(segment),
-                    None => return,
-                },
-                Some(from) = again.recv() => {
-                    // Those that are waiting come again from S3: the order is that of the numbers.
-                    waiting.clear();
-                    self.announce_from(from).await;
+            while let Some(seq) = window.due(self.flight(Flight::staged_seq)) {
+                // What waited for its turn comes from S3, so that memory does not hold what the loader is behind.
+                let message = match fresh.take().filter(|fresh: &SegmentStaged| fresh.seq == seq) {
+                    Some(message) => message,
+                    None => match self.recall(seq).await {
+                        Some(message) => message,
+                        None if lost == Some(seq) => break,
+                        None => {
+                            self.tell_lost(seq);
+                            lost = Some(seq);
+                            break;
+                        }
+                    },
+                };
+                self.send(&message).await;
+                window.announced();
+                if lost.take_if(|lost| *lost == seq).is_some() {
+                    self.progress.succeeded(Who::Stream);
+                }
+                while let Ok(heard) = news.try_recv() {
+                    window.hear(heard);
                 }
             }
-            while let Some(segment) = waiting.pop_front() {
-                self.send(&segment).await;
+            tokio::select! {
+                segment = staged.recv() => match segment {
+                    Some(segment) => fresh = Some(segment),
+                    None => return,
+                },
+                Some(heard) = news.recv() => window.hear(heard),
             }
         }
     }
 
-    /// Announces every staged segment from `seq` on.
-    async fn announce_from(&self, seq: u64) {
+    /// A staged segment's announcement, from its manifest; none if that is gone.
+    async fn recall(&self, seq: u64) -> Option<SegmentStaged> {
         let epoch = self.epoch.to_string();
         let history = History::new(&self.objects, &self.layout, &epoch);
-        let mut seq = seq;
         let mut backoff = Backoff::new();
-        while seq <= self.flight(Flight::staged_seq) {
+        loop {
             match history.segment(seq).await {
-                Ok(Some(segment)) => {
-                    let message = SegmentStaged {
+                Ok(segment) => {
+                    let segment = segment?;
+                    let first_commit = segment.manifest.first_commit_time;
+                    publish(&self.flight, &self.progress, |flight| flight.recalled(seq, first_commit));
+                    return Some(SegmentStaged {
                         format: message::FORMAT,
                         stream: self.identity.stream.clone(),
-                        epoch: epoch.clone(),
+                        manifest_key: self.layout.segment(&epoch, seq).manifest(),
+                        epoch,
                         seq,
                         bucket: self.objects.bucket().to_owned(),
-                        manifest_key: self.layout.segment(&epoch, seq).manifest(),
                         manifest_sha256: segment.sha256,
                         ack_queue_url: self.identity.ack_queue_url.clone(),
-                    };
-                    self.send(&message).await;
-                    seq += 1;
-                }
-                Ok(None) => {
-                    tracing::error!(
-                        segment = seq,
-                        "the manifest of a staged segment is gone from S3; the stream can't be loaded beyond it (hint: restore the object, or begin a new stream)"
-                    );
-                    return;
+                    });
                 }
                 Err(error) => {
                     let pause = backoff.pause();
-                    tracing::warn!(segment = seq, %error, retry_in_ms = pause.as_millis(), "can't announce it again yet");
+                    tracing::warn!(segment = seq, %error, retry_in_ms = pause.as_millis(), "can't be announced yet");
                     tokio::time::sleep(pause).await;
                 }
             }
         }
+    }
+
+    fn tell_lost(&self, seq: u64) {
+        let error = Error::fatal(
+            Who::Stream,
+            format!(
+                "the manifest of segment {seq}, which is staged, is gone from S3: the stream can't be loaded beyond it"
+            ),
+            "restore the object, or begin a new stream",
+        );
+        tracing::error!(segment = seq, %error, "can't be announced");
+        self.progress.failing(Who::Stream, error.to_string());
     }
 
     async fn send(&self, segment: &SegmentStaged) {
@@ -122,8 +150,8 @@ impl Announcer {
         }
     }
 
-    /// Takes acknowledgements for as long as the process runs; asks for repetition through `again`.
-    pub async fn listen(&self, again: mpsc::UnboundedSender<u64>) {
+    /// Takes acknowledgements for as long as the process runs, and tells what they mean for what is announced.
+    pub async fn listen(&self, news: mpsc::UnboundedSender<News>) {
         // Who has not got the slot yet may be a second capture of this stream, and would take the first one's
         // acknowledgements away.
         if self.progress.subscribe().wait_for(|state| state.streaming).await.is_err() {
@@ -131,6 +159,7 @@ impl Announcer {
         }
         let mut backoff = Backoff::new();
         let mut last_news = Instant::now();
+        let mut patience = self.resend_after;
         let mut last_repeat: Option<(u64, Instant)> = None;
         let mut last_receipt_check = Instant::now();
         loop {
@@ -138,17 +167,25 @@ impl Announcer {
             match self.queues.receive_acks(LONG_POLL).await {
                 Ok(acks) => {
                     backoff = Backoff::new();
-                    let mut repeat = None;
+                    let mut missing = None;
                     for ack in acks.iter().filter_map(|received| received.ack.as_ref()) {
-                        repeat = self.take(ack).or(repeat);
+                        match self.take(ack) {
+                            Some(News::Missing(seq)) => missing = Some(seq),
+                            Some(other) => {
+                                let _ = news.send(other);
+                            }
+                            // It is being tried: that is news of it as well.
+                            None => last_news = Instant::now(),
+                        }
                     }
-                    if let Some(missing) = repeat
+                    // Every message behind a gap is refused with the same words.
+                    if let Some(missing) = missing
                         && last_repeat
                             .is_none_or(|(seq, when)| seq != missing || when.elapsed() > RECEIPT_CHECK)
                     {
                         tracing::warn!(segment = missing, "the loader lacks it: announcing again from there");
                         last_repeat = Some((missing, Instant::now()));
-                        let _ = again.send(missing);
+                        let _ = news.send(News::Missing(missing));
                     }
                     if let Err(error) = self.queues.delete_acks(&acks).await {
                         tracing::warn!(%error, "acknowledgements will come again");
@@ -163,24 +200,26 @@ impl Announcer {
             let (loaded, in_flight) = self.flight(|flight| (flight.loaded_seq(), flight.in_flight()));
             if loaded > loaded_before || in_flight == 0 {
                 last_news = Instant::now();
+                patience = self.resend_after;
                 continue;
             }
             if last_news.elapsed() > RECEIPT_CHECK && last_receipt_check.elapsed() > RECEIPT_CHECK {
                 last_receipt_check = Instant::now();
-                if let Err(error) = self.look_for_receipts().await {
+                if let Err(error) = self.look_for_receipts(&news).await {
                     tracing::warn!(%error, "receipts can't be read");
                 }
             }
-            if last_news.elapsed() > self.resend_after {
+            if last_news.elapsed() > patience {
                 tracing::warn!(segment = loaded + 1, "no acknowledgement: announcing again");
                 last_news = Instant::now();
-                let _ = again.send(loaded + 1);
+                patience = (patience * 2).min(LONGEST_PATIENCE.max(self.resend_after));
+                let _ = news.send(News::Silence);
             }
         }
     }
 
-    /// Takes one acknowledgement; returns the segment from which to announce again, if it says so.
-    fn take(&self, ack: &SegmentAck) -> Option<u64> {
+    /// Takes one acknowledgement; returns what it means for what is announced.
+    fn take(&self, ack: &SegmentAck) -> Option<News> {
         if ack.stream != self.identity.stream || ack.epoch != self.identity.epoch {
             tracing::warn!(stream = %ack.stream, epoch = %ack.epoch, "an acknowledgement for another stream or epoch");
             return None;
@@ -189,21 +228,20 @@ impl Announcer {
             Outcome::Loaded | Outcome::AlreadyLoaded => {
                 publish(&self.flight, &self.progress, |flight| flight.loaded(ack.seq, ack.end_lsn));
                 tracing::info!(segment = ack.seq, lsn = %ack.end_lsn, rows = ack.rows, duration_ms = ack.duration_ms, "loaded");
-                self.progress.error(None);
-                None
+                self.progress.succeeded(Who::Loader);
+                Some(News::Loaded(ack.seq))
             }
-            // Also if we took it for loaded: Redshift may have been restored to an older state.
-            Outcome::Gap { missing } => Some(*missing),
+            Outcome::Gap { missing } => Some(News::Missing(*missing)),
             Outcome::Failed { error, hint } => {
                 tracing::error!(segment = ack.seq, %error, %hint, "the loader failed; the queue delivers it again");
-                self.progress.error(Some(format!("segment {}: {error}\n  hint: {hint}", ack.seq)));
+                self.progress.failing(Who::Loader, format!("segment {}: {error}\n  hint: {hint}", ack.seq));
                 None
             }
         }
     }
 
     /// The loader's receipts tell what lost acknowledgements would have told.
-    async fn look_for_receipts(&self) -> Result<()> {
+    async fn look_for_receipts(&self, news: &mpsc::UnboundedSender<News>) -> Result<()> {
         let epoch = self.epoch.to_string();
         let history = History::new(&self.objects, &self.layout, &epoch);
         loop {
@@ -213,6 +251,7 @@ impl Announcer {
             }
             let Some(segment) = history.segment(next).await? else { return Ok(()) };
             publish(&self.flight, &self.progress, |flight| flight.loaded(next, segment.manifest.end_lsn));
+            let _ = news.send(News::Loaded(next));
         }
     }
 

@@ -303,7 +303,8 @@ impl Collector {
         if now < open.due {
             return Ok(());
         }
-        if self.limits.grow_while_behind && self.progress.in_flight() >= ENOUGH_IN_FLIGHT {
+        let grows = self.limits.grow_while_behind && self.progress.policy() == AdvanceOn::Loaded;
+        if grows && self.progress.in_flight() >= ENOUGH_IN_FLIGHT {
             open.due = now + LOOK_AGAIN;
             return Ok(());
         }

@@ -6,6 +6,7 @@ mod patterns;
 mod reader;
 mod units;
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -68,6 +69,10 @@ pub struct SlotConfig {
     pub adopt: bool,
     /// Whether standbys keep a copy of it.
     pub failover: Failover,
+    /// More WAL than this behind the slot's position is warned of.
+    pub retained_wal_warn: ByteSize,
+    /// Then follow what is staged instead of what is loaded, until it is less again.
+    pub retained_wal_fallback: bool,
 }
 
 /// Whether standbys keep a copy of the slot, so that a promoted one has it (PostgreSQL 17 and later).
@@ -82,14 +87,25 @@ pub enum Failover {
 }
 
 /// The position up to which PostgreSQL may forget WAL (invariant 1).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum AdvanceOn {
     /// In Redshift's ledger.
+    #[default]
     Loaded,
     /// Its manifest is on S3.
     Staged,
     /// Fsynced in the local WAL: losing the disk then loses data.
     Durable,
+}
+
+impl fmt::Display for AdvanceOn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            AdvanceOn::Loaded => "loaded",
+            AdvanceOn::Staged => "staged",
+            AdvanceOn::Durable => "durable",
+        })
+    }
 }
 
 /// When a batch is cut and what it may hold.
@@ -178,8 +194,8 @@ impl Secret {
     }
 }
 
-impl std::fmt::Debug for Secret {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("[secret]")
     }
 }
@@ -234,6 +250,12 @@ fn read(reader: &mut Reader) -> Option<Config> {
         idle_interval: reader.or_default("slot.idle_interval", units::duration, Duration::from_secs(10)),
         adopt: reader.or_default("slot.adopt", units::boolean, false),
         failover: reader.or_default("slot.failover", failover, Failover::Auto),
+        retained_wal_warn: reader.or_default(
+            "slot.retained_wal_warn",
+            units::bytes,
+            ByteSize::mebibytes(10 << 10),
+        ),
+        retained_wal_fallback: reader.or_default("slot.retained_wal_fallback", units::boolean, false),
     };
     let batch = BatchConfig {
         interval: reader.or_default("batch.interval", units::duration, Duration::from_secs(5)),

@@ -11,6 +11,8 @@ pub enum Who {
     Storage,
     /// SQS, or the way to it.
     Queue,
+    /// The loader, by its own words.
+    Loader,
     /// This machine: its disk, its files.
     Machine,
     /// The stream's own state: what is on S3, on disk and in the slot do not fit together.
@@ -23,6 +25,7 @@ impl fmt::Display for Who {
             Who::Source => "source",
             Who::Storage => "S3",
             Who::Queue => "queue",
+            Who::Loader => "loader",
             Who::Machine => "this machine",
             Who::Stream => "stream",
         })

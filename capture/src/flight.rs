@@ -1,6 +1,6 @@
 //! Segments between S3 and Redshift: which are staged, which are loaded, and what position follows from that.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use jiff::Timestamp;
 use re_dms_shared::Lsn;
@@ -13,26 +13,47 @@ pub struct Flight {
     loaded_lsn: Lsn,
     /// What becomes loaded with which segment, in order.
     pending: VecDeque<Pending>,
+    /// First commits of segments that are not loaded, where they are known.
+    first_commits: BTreeMap<u64, Timestamp>,
+    /// The same of the last one that was loaded: no later than that of any after it.
+    last_first_commit: Option<Timestamp>,
 }
 
 #[derive(Debug)]
 struct Pending {
     seq: u64,
     lsn: Lsn,
-    first_commit: Option<Timestamp>,
+    /// It says how far the stream was idle behind the segment.
+    idle: bool,
 }
 
 impl Flight {
-    /// Begins after a start: segments up to `loaded_seq` are loaded, those up to `staged_seq` are on S3.
+    /// Begins after a start: segments up to `loaded_seq` are loaded, those up to `staged_seq` are on S3; the first
+    /// commit in the first of these was at `oldest`.
     #[must_use]
-    pub fn new(staged_seq: u64, loaded_seq: u64, loaded_lsn: Lsn) -> Self {
-        Self { staged_seq, loaded_seq, loaded_lsn, pending: VecDeque::new() }
+    pub fn new(staged_seq: u64, loaded_seq: u64, loaded_lsn: Lsn, oldest: Option<Timestamp>) -> Self {
+        Self {
+            staged_seq,
+            loaded_seq,
+            loaded_lsn,
+            pending: VecDeque::new(),
+            first_commits: BTreeMap::new(),
+            last_first_commit: oldest,
+        }
     }
 
     /// The next segment is on S3.
     pub fn staged(&mut self, seq: u64, end_lsn: Lsn, first_commit: Timestamp) {
         self.staged_seq = seq;
-        self.pending.push_back(Pending { seq, lsn: end_lsn, first_commit: Some(first_commit) });
+        self.pending.push_back(Pending { seq, lsn: end_lsn, idle: false });
+        self.first_commits.insert(seq, first_commit);
+    }
+
+    /// A segment that a former run staged was read.
+    pub fn recalled(&mut self, seq: u64, first_commit: Timestamp) {
+        if seq > self.loaded_seq {
+            self.first_commits.insert(seq, first_commit);
+        }
     }
 
     /// Nothing of ours lies between the last staged segment and `lsn`.
@@ -43,8 +64,8 @@ impl Flight {
         }
         match self.pending.back_mut() {
             // a newer idle position says all that an older one said
-            Some(last) if last.first_commit.is_none() => last.lsn = last.lsn.max(lsn),
-            _ => self.pending.push_back(Pending { seq: self.staged_seq, lsn, first_commit: None }),
+            Some(last) if last.idle => last.lsn = last.lsn.max(lsn),
+            _ => self.pending.push_back(Pending { seq: self.staged_seq, lsn, idle: true }),
         }
     }
 
@@ -55,6 +76,9 @@ impl Flight {
             return;
         }
         self.loaded_seq = seq;
+        while let Some(first) = self.first_commits.first_entry().filter(|first| *first.key() <= seq) {
+            self.last_first_commit = Some(first.remove());
+        }
         self.loaded_lsn = self.loaded_lsn.max(end_lsn);
         while let Some(first) = self.pending.front() {
             if first.seq > seq {
@@ -89,10 +113,12 @@ impl Flight {
         self.staged_seq - self.loaded_seq
     }
 
-    /// When the oldest staged transaction that is not loaded was committed.
+    /// When the oldest staged transaction that is not loaded was committed; rather too early than none, where a former run
+    /// staged it and it was not read yet.
     #[must_use]
     pub fn oldest_commit(&self) -> Option<Timestamp> {
-        self.pending.iter().find_map(|pending| pending.first_commit)
+        let oldest = self.first_commits.get(&(self.loaded_seq + 1)).copied().or(self.last_first_commit);
+        oldest.filter(|_| self.in_flight() > 0)
     }
 }
 
@@ -101,7 +127,7 @@ mod tests {
     use super::*;
 
     fn flight() -> Flight {
-        let mut flight = Flight::new(0, 0, Lsn(100));
+        let mut flight = Flight::new(0, 0, Lsn(100), None);
         flight.staged(1, Lsn(110), Timestamp::UNIX_EPOCH);
         flight.staged(2, Lsn(120), Timestamp::UNIX_EPOCH);
         flight.idle_until(Lsn(150));
@@ -119,6 +145,24 @@ mod tests {
         assert_eq!((flight.loaded_lsn(), flight.in_flight()), (Lsn(160), 0));
         flight.idle_until(Lsn(170));
         assert_eq!(flight.loaded_lsn(), Lsn(170));
+    }
+
+    #[test]
+    fn the_age_of_what_a_former_run_staged_is_known() {
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let mut flight = Flight::new(9, 5, Lsn(100), Some(at(60)));
+        flight.recalled(6, at(60));
+        flight.recalled(7, at(70));
+        flight.staged(10, Lsn(200), at(100));
+        assert_eq!(flight.oldest_commit(), Some(at(60)));
+        flight.loaded(6, Lsn(110));
+        assert_eq!(flight.oldest_commit(), Some(at(70)));
+        flight.loaded(7, Lsn(120));
+        assert_eq!(flight.oldest_commit(), Some(at(70)), "that of 8 is later, and not known");
+        flight.loaded(9, Lsn(140));
+        assert_eq!(flight.oldest_commit(), Some(at(100)));
+        flight.loaded(10, Lsn(200));
+        assert_eq!(flight.oldest_commit(), None);
     }
 
     #[test]

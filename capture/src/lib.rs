@@ -23,6 +23,7 @@ pub mod retention;
 pub mod retry;
 pub mod rows;
 pub mod run;
+pub mod slot_watch;
 pub mod source;
 pub mod stage;
 pub mod start;

@@ -1,6 +1,7 @@
 //! The local WAL's thread: what comes in is appended, fsynced in groups, and only then handed to the collector.
 
 mod descriptions;
+mod full_disk;
 
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
@@ -11,16 +12,20 @@ use re_dms_shared::lsn::Durable;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::collect::Input;
-use crate::config::AdvanceOn;
 use crate::error::{Error, Result, Who};
 use crate::progress::Progress;
 use crate::replication::Event;
 use crate::retention::Retention;
 use crate::wal::{LocalWal, RecordKind, WalError, WalPosition};
 use descriptions::Descriptions;
+use full_disk::Synced;
 
 /// A file of the local WAL is closed at the first commit behind this size.
 const FILE_BYTES: u64 = 64 << 20;
+
+/// Earlier, if the disk has room for fewer files than this of its size, but not below that size.
+const FILES_IN_WHAT_IS_FREE: u64 = 8;
+const SMALL_FILE_BYTES: u64 = 1 << 20;
 
 /// The most that is fsynced together, in groups of events.
 const GROUPS_AT_ONCE: usize = 16;
@@ -41,12 +46,12 @@ pub enum Arrival {
     Events(Vec<Event>),
 }
 
-/// Keeps the local WAL.
+/// Keeps the local WAL. While its disk is full it takes nothing more, and goes on by itself when there is room: see
+/// `full_disk.rs`.
 pub struct Persister {
     wal: LocalWal,
     /// The end of the last transaction that is held completely.
     held: Lsn,
-    policy: AdvanceOn,
     retention: Arc<Retention>,
     progress: Arc<Progress>,
     out: SyncSender<Vec<Input>>,
@@ -71,13 +76,12 @@ impl Persister {
     pub fn new(
         wal: LocalWal,
         held: Lsn,
-        policy: AdvanceOn,
         retention: Arc<Retention>,
         progress: Arc<Progress>,
         out: SyncSender<Vec<Input>>,
     ) -> Self {
         let (place, descriptions) = (PlaceInStream::Between, Descriptions::default());
-        Self { wal, held, policy, retention, progress, out, place, descriptions }
+        Self { wal, held, retention, progress, out, place, descriptions }
     }
 
     /// Hands the collector what the local WAL held at the start, then what arrives.
@@ -92,7 +96,9 @@ impl Persister {
                 let Ok(next) = arrivals.try_recv() else { break };
                 inputs.extend(self.append(next)?);
             }
-            self.wal.sync().map_err(|error| disk(&error))?;
+            if self.sync(&arrivals)? == Synced::Stopped {
+                return Ok(());
+            }
             self.publish(&inputs);
             self.hand_on(inputs)?;
             self.make_room()?;
@@ -232,13 +238,31 @@ impl Persister {
 
     /// Closes a file that is full, and removes those that nobody needs.
     fn make_room(&mut self) -> Result<()> {
-        if self.place == PlaceInStream::Between && self.wal.file_bytes() >= FILE_BYTES {
-            self.wal.rotate().map_err(|error| disk(&error))?;
-            for payload in self.descriptions.all() {
-                self.write(RecordKind::Frame, Lsn::ZERO, &payload)?;
+        if self.place == PlaceInStream::Between && self.file_is_full() {
+            match self.wal.rotate() {
+                Ok(()) => {
+                    for payload in self.descriptions.all() {
+                        self.write(RecordKind::Frame, Lsn::ZERO, &payload)?;
+                    }
+                }
+                // The old file goes on; what does not fit into it either is waited for by `sync`.
+                Err(WalError::DiskFull { .. }) => {}
+                Err(error) => return Err(disk(&error)),
             }
         }
-        if let Some(position) = self.retention.reached(self.progress.forgettable(self.policy)) {
+        self.forget()
+    }
+
+    /// Files go whole, and never the last one: on a small disk they must be small for that to leave room.
+    fn file_is_full(&self) -> bool {
+        let bytes = self.wal.file_bytes();
+        let share = |free: u64| bytes >= free / FILES_IN_WHAT_IS_FREE;
+        bytes >= FILE_BYTES || (bytes >= SMALL_FILE_BYTES && self.wal.free_bytes().is_some_and(share))
+    }
+
+    /// Removes the files that nobody needs.
+    fn forget(&mut self) -> Result<()> {
+        if let Some(position) = self.retention.reached(self.progress.forgettable()) {
             self.wal.remove_before(position).map_err(|error| disk(&error))?;
         }
         Ok(())
@@ -260,3 +284,6 @@ fn u32_at(payload: &[u8], offset: usize) -> Option<u32> {
 fn disk(error: &WalError) -> Error {
     Error::told(Who::Machine, false, error)
 }
+
+#[cfg(test)]
+mod tests;

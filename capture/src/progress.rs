@@ -8,10 +8,13 @@ use re_dms_shared::lsn::{Confirmed, Durable, Loaded, Received, Staged};
 use tokio::sync::watch;
 
 use crate::config::AdvanceOn;
+use crate::error::Who;
 
 /// A moment's state.
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
+    /// How far the slot follows now: `slot.advance_on`, or less while too much WAL is retained.
+    pub policy: AdvanceOn,
     /// See [`Received`].
     pub received: Received,
     /// See [`Durable`].
@@ -48,8 +51,14 @@ pub struct Snapshot {
     pub rows_written: u64,
     /// Compressed bytes written to S3 since the start of the process.
     pub bytes_written: u64,
-    /// The last failure, with its hint, while it lasts.
-    pub last_error: Option<String>,
+    /// Changes are not taken before there is room on the disk again.
+    pub disk_full: bool,
+    /// WAL that the slot retained on the source when it was last asked.
+    pub retained_bytes: Option<u64>,
+    /// What works and will not for long, with its hint, while it lasts.
+    pub warning: Option<String>,
+    /// Failures with their hints, while they last: one for each who fails, the newest last.
+    pub failures: Vec<(Who, String)>,
 }
 
 impl Snapshot {
@@ -57,19 +66,32 @@ impl Snapshot {
     /// place, so that a lost disk is found out rather than skipped over. Under `durable` the disk is the anchor, too:
     /// for transactions; WAL that holds nothing of ours leaves no trace there.
     #[must_use]
-    pub fn confirmable(&self, policy: AdvanceOn) -> Confirmed {
-        Confirmed(match policy {
+    pub fn confirmable(&self) -> Confirmed {
+        Confirmed(match self.policy {
             AdvanceOn::Loaded => self.loaded.0.min(self.anchored),
             AdvanceOn::Staged => self.staged.0.min(self.anchored),
             AdvanceOn::Durable => self.durable.0.min(self.anchored.max(self.held)),
         })
     }
 
-    /// Up to where the local WAL may go: what PostgreSQL may be told and S3 has. Under `durable` PostgreSQL forgets before
-    /// S3 has it, and then nobody else does.
+    /// What PostgreSQL is told: what it may be told, and what it was told before. A policy that follows less than the one
+    /// before it leaves the slot where it is: not every server refuses to move it back.
     #[must_use]
-    pub fn forgettable(&self, policy: AdvanceOn) -> Lsn {
-        self.confirmable(policy).0.min(self.staged.0)
+    pub fn to_confirm(&self) -> Confirmed {
+        self.confirmable().max(self.confirmed)
+    }
+
+    /// Up to where the local WAL may go: what PostgreSQL may be told and S3 has, also as our place. Under `durable`
+    /// PostgreSQL forgets before S3 has it, and then nobody else does.
+    #[must_use]
+    pub fn forgettable(&self) -> Lsn {
+        self.confirmable().0.min(self.staged.0).min(self.anchored)
+    }
+
+    /// The failure that began last, of those that last.
+    #[must_use]
+    pub fn last_error(&self) -> Option<&str> {
+        self.failures.last().map(|(_, text)| text.as_str())
     }
 
     /// Seconds since the oldest transaction that is not loaded was committed; 0 if all are.
@@ -114,16 +136,22 @@ impl Progress {
         state.segments_staged.saturating_sub(state.segments_loaded)
     }
 
-    /// What PostgreSQL may be told: see [`Snapshot::confirmable`].
+    /// How far the slot follows now.
     #[must_use]
-    pub fn confirmable(&self, policy: AdvanceOn) -> Confirmed {
-        self.state.borrow().confirmable(policy)
+    pub fn policy(&self) -> AdvanceOn {
+        self.state.borrow().policy
+    }
+
+    /// What PostgreSQL is told: see [`Snapshot::to_confirm`].
+    #[must_use]
+    pub fn to_confirm(&self) -> Confirmed {
+        self.state.borrow().to_confirm()
     }
 
     /// Up to where the local WAL may go: see [`Snapshot::forgettable`].
     #[must_use]
-    pub fn forgettable(&self, policy: AdvanceOn) -> Lsn {
-        self.state.borrow().forgettable(policy)
+    pub fn forgettable(&self) -> Lsn {
+        self.state.borrow().forgettable()
     }
 
     /// Changes counters and flags.
@@ -167,12 +195,23 @@ impl Progress {
         self.state.send_modify(|state| state.confirmed = state.confirmed.max(position));
     }
 
-    /// A failure that is being retried, or none any more.
-    pub fn error(&self, error: Option<String>) {
+    /// Somebody fails, and it is tried again.
+    pub fn failing(&self, who: Who, text: String) {
+        self.state.send_if_modified(|state| match state.failures.iter_mut().find(|known| known.0 == who) {
+            Some(known) => std::mem::replace(&mut known.1, text) != known.1,
+            None => {
+                state.failures.push((who, text));
+                true
+            }
+        });
+    }
+
+    /// It does not fail any more.
+    pub fn succeeded(&self, who: Who) {
         self.state.send_if_modified(|state| {
-            let changed = state.last_error != error;
-            state.last_error = error;
-            changed
+            let before = state.failures.len();
+            state.failures.retain(|known| known.0 != who);
+            state.failures.len() < before
         });
     }
 }
@@ -180,6 +219,10 @@ impl Progress {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn confirmable(state: &Snapshot, policy: AdvanceOn) -> Confirmed {
+        Snapshot { policy, ..state.clone() }.confirmable()
+    }
 
     #[test]
     fn confirmed_follows_the_policy_and_never_passes_the_anchor() {
@@ -191,37 +234,53 @@ mod tests {
             anchored: Lsn(35),
             ..Snapshot::default()
         };
-        assert_eq!(state.confirmable(AdvanceOn::Loaded), Confirmed(Lsn(30)));
-        assert_eq!(state.confirmable(AdvanceOn::Staged), Confirmed(Lsn(35)), "held back by the anchor");
-        assert_eq!(state.confirmable(AdvanceOn::Durable), Confirmed(Lsn(50)));
+        assert_eq!(confirmable(&state, AdvanceOn::Loaded), Confirmed(Lsn(30)));
+        assert_eq!(confirmable(&state, AdvanceOn::Staged), Confirmed(Lsn(35)), "held back by the anchor");
+        assert_eq!(confirmable(&state, AdvanceOn::Durable), Confirmed(Lsn(50)));
+    }
+
+    #[test]
+    fn a_policy_that_follows_less_leaves_the_slot_where_it_is() {
+        let state = Snapshot {
+            policy: AdvanceOn::Staged,
+            staged: Staged(Lsn(40)),
+            loaded: Loaded(Lsn(30)),
+            anchored: Lsn(40),
+            ..Snapshot::default()
+        };
+        let confirmed = state.to_confirm();
+        assert_eq!(confirmed, Confirmed(Lsn(40)));
+        let state = Snapshot { policy: AdvanceOn::Loaded, staged: Staged(Lsn(60)), confirmed, ..state };
+        assert_eq!(state.confirmable(), Confirmed(Lsn(30)));
+        assert_eq!(state.to_confirm(), Confirmed(Lsn(40)), "neither back nor on");
     }
 
     #[test]
     fn idle_wal_needs_an_anchor_also_if_the_disk_is_one() {
+        let durable = AdvanceOn::Durable;
         let state =
             Snapshot { durable: Durable(Lsn(90)), held: Lsn(50), anchored: Lsn(40), ..Snapshot::default() };
-        assert_eq!(state.confirmable(AdvanceOn::Durable), Confirmed(Lsn(50)), "a restart would know no more");
+        assert_eq!(confirmable(&state, durable), Confirmed(Lsn(50)), "a restart would know no more");
         let state = Snapshot { anchored: Lsn(70), ..state };
-        assert_eq!(state.confirmable(AdvanceOn::Durable), Confirmed(Lsn(70)));
+        assert_eq!(confirmable(&state, durable), Confirmed(Lsn(70)));
         let state = Snapshot { durable: Durable(Lsn(60)), ..state };
-        assert_eq!(
-            state.confirmable(AdvanceOn::Durable),
-            Confirmed(Lsn(60)),
-            "never beyond the policy's position"
-        );
+        assert_eq!(confirmable(&state, durable), Confirmed(Lsn(60)), "never beyond the policy's position");
     }
 
     #[test]
     fn the_local_wal_keeps_what_s3_lacks_also_if_postgresql_forgot_it() {
         let state = Snapshot {
+            policy: AdvanceOn::Durable,
             durable: Durable(Lsn(50)),
             held: Lsn(50),
             staged: Staged(Lsn(40)),
             anchored: Lsn(40),
             ..Snapshot::default()
         };
-        assert_eq!(state.confirmable(AdvanceOn::Durable), Confirmed(Lsn(50)));
-        assert_eq!(state.forgettable(AdvanceOn::Durable), Lsn(40));
+        assert_eq!(state.confirmable(), Confirmed(Lsn(50)));
+        assert_eq!(state.forgettable(), Lsn(40));
+        let idle = Snapshot { staged: Staged(Lsn(50)), ..state };
+        assert_eq!(idle.forgettable(), Lsn(40), "without it a restart would not know that it had come to 50");
     }
 
     #[test]
@@ -230,5 +289,18 @@ mod tests {
         progress.loaded(Loaded(Lsn(9)));
         progress.loaded(Loaded(Lsn(5)));
         assert_eq!(progress.now().loaded, Loaded(Lsn(9)));
+    }
+
+    #[test]
+    fn one_success_does_not_hide_another_failure() {
+        let progress = Progress::new(Snapshot::default());
+        progress.failing(Who::Machine, "full".to_owned());
+        progress.failing(Who::Storage, "away".to_owned());
+        assert_eq!(progress.now().last_error(), Some("away"));
+        progress.succeeded(Who::Storage);
+        progress.succeeded(Who::Source);
+        assert_eq!(progress.now().last_error(), Some("full"));
+        progress.succeeded(Who::Machine);
+        assert_eq!(progress.now().last_error(), None);
     }
 }

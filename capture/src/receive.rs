@@ -13,26 +13,24 @@ use crate::error::{Error, Result, Who};
 use crate::persist::Arrival;
 use crate::progress::Progress;
 use crate::replication::{
-    ConnectParams, Event, Failure, ReplicationClient, ReplicationError, ReplicationReader, ReplicationStream,
+    ConnectParams, Event, ReplicationClient, ReplicationError, ReplicationReader, ReplicationStream,
     ReplicationWriter, StartOptions,
 };
 use crate::retry::Backoff;
+use crate::slot_watch::Server;
 use crate::start::{self, ServerIdentity};
 
-/// The server hears from us at least this often; its own default patience is a minute.
-const STATUS_INTERVAL: Duration = Duration::from_secs(5);
 /// A new confirmed position is told after at most this.
 const CONFIRM_INTERVAL: Duration = Duration::from_millis(100);
-/// Without a word for this long the server is asked for one…
-const ASK_AFTER: Duration = Duration::from_secs(30);
-/// …and given up after this.
-const DEAD_AFTER: Duration = Duration::from_secs(90);
 /// A server that shuts down asks for a status over and over until all that it sent is confirmed, which may be long
-/// after our memory of it is safe. So many requests within a second mean that.
+/// after our memory of it is safe. So many requests within a second mean that…
 const SHUTDOWN_REQUESTS: u32 = 50;
-
-/// Reading that is held up for this long hides a server's requests from us: it is asked whether it is shutting down.
-const PROBE_AFTER: Duration = Duration::from_secs(1);
+/// …or so many, if it is known to be stopping.
+const REQUESTS_WHEN_STOPPING: u32 = 3;
+/// Reading that is held up for this long is not just about to go on.
+const HELD_UP_AFTER: Duration = Duration::from_millis(200);
+/// A connection that has streamed for this long was a good one: the next failure is a new one.
+const HEALTHY_AFTER: Duration = Duration::from_secs(10);
 
 /// Keeps the stream coming.
 pub struct Receiver {
@@ -44,8 +42,32 @@ pub struct Receiver {
     pub progress: Arc<Progress>,
     /// The local WAL's thread.
     pub arrivals: mpsc::Sender<Arrival>,
+    /// What the watch over the slot says about the server.
+    pub watched: watch::Receiver<Server>,
     /// Turns true when the process is to end.
     pub stop: watch::Receiver<bool>,
+}
+
+/// How long each side waits for the other, by the server's `wal_sender_timeout`.
+#[derive(Clone, Copy, Debug)]
+struct Patience {
+    /// The server hears from us at least this often.
+    status: Duration,
+    /// Without a word for this long the server is asked for one…
+    ask: Duration,
+    /// …and given up after this.
+    dead: Duration,
+}
+
+impl Patience {
+    /// `timeout` is zero if the server waits for ever. However short it is, our own patience is some seconds: a server
+    /// that is busy says nothing.
+    fn of(timeout: Duration) -> Self {
+        let longest = Duration::from_secs(60);
+        let timeout = if timeout.is_zero() { longest } else { timeout };
+        let ours = timeout.clamp(Duration::from_secs(5), longest);
+        Self { status: (timeout / 4).min(Duration::from_secs(5)), ask: ours / 2, dead: ours * 3 / 2 }
+    }
 }
 
 impl Receiver {
@@ -56,18 +78,18 @@ impl Receiver {
     pub async fn run(mut self) -> Result<()> {
         let mut backoff = Backoff::new();
         loop {
-            let began = Instant::now();
-            let ended = self.session().await;
+            let mut streaming_since = None;
+            let ended = self.session(&mut streaming_since).await;
             self.progress.update(|state| state.streaming = false);
             match ended {
                 Ok(()) => return Ok(()),
                 Err(error) if error.retry => {
-                    if began.elapsed() > DEAD_AFTER {
+                    if streaming_since.is_some_and(|since: Instant| since.elapsed() > HEALTHY_AFTER) {
                         backoff = Backoff::new();
                     }
                     let pause = backoff.pause();
                     tracing::warn!(%error, retry_in_ms = pause.as_millis(), "the replication connection ended");
-                    self.progress.error(Some(error.to_string()));
+                    self.progress.failing(error.who, error.to_string());
                     tokio::select! {
                         () = tokio::time::sleep(pause) => {}
                         _ = self.stop.wait_for(|&stop| stop) => return Ok(()),
@@ -79,15 +101,17 @@ impl Receiver {
     }
 
     /// One connection; ends well only when told to stop.
-    async fn session(&mut self) -> Result<()> {
-        let Some((stream, start)) = self.connect().await? else { return Ok(()) };
+    async fn session(&mut self, streaming_since: &mut Option<Instant>) -> Result<()> {
+        let Some((stream, start, patience)) = self.connect().await? else { return Ok(()) };
+        *streaming_since = Some(Instant::now());
         self.progress.update(|state| state.streaming = true);
-        self.progress.error(None);
+        self.progress.succeeded(Who::Source);
         tracing::info!(stream = %self.config.stream, lsn = %start, "streaming");
         let (reader, writer) = stream.into_split();
         let mut session = Session {
             reader,
             writer,
+            patience,
             received: start,
             told: Lsn::ZERO,
             told_at: Instant::now(),
@@ -103,7 +127,7 @@ impl Receiver {
         stopped
     }
 
-    async fn connect(&mut self) -> Result<Option<(ReplicationStream, Lsn)>> {
+    async fn connect(&mut self) -> Result<Option<(ReplicationStream, Lsn, Patience)>> {
         let mut client = connect(&self.config).await?;
         let found = identify(&mut client).await?;
         if found.system_identifier != self.server.system_identifier {
@@ -121,7 +145,10 @@ impl Receiver {
         }
         // The local WAL's thread answers once it has dealt with all that came before.
         let (ask, answer) = oneshot::channel();
-        let sent = self.arrivals.send(Arrival::Session { start: ask }).await;
+        let sent = tokio::select! {
+            sent = self.arrivals.send(Arrival::Session { start: ask }) => sent,
+            _ = self.stop.wait_for(|&stop| stop) => return Ok(None),
+        };
         let start = match sent {
             Ok(()) => tokio::select! {
                 start = answer => start.ok(),
@@ -132,6 +159,7 @@ impl Receiver {
         let Some(start) = start else { return Err(ended()) };
         start::check_not_set_back(&found, start)?;
         self.check_slot(&mut client, start).await?;
+        let patience = Patience::of(wal_sender_timeout(&mut client).await?);
         let options = StartOptions::for_server(
             client.server_version(),
             vec![self.config.source.publication.clone()],
@@ -139,7 +167,7 @@ impl Receiver {
         );
         let stream =
             client.start(&self.config.slot.name, start, &options).await.map_err(|error| failure(&error))?;
-        Ok(Some((stream, start)))
+        Ok(Some((stream, start, patience)))
     }
 
     /// Between two connections somebody may have dropped and re-created the slot, or read from it.
@@ -178,6 +206,7 @@ impl Receiver {
 struct Session {
     reader: ReplicationReader,
     writer: ReplicationWriter,
+    patience: Patience,
     received: Lsn,
     /// The flush position in the last status.
     told: Lsn,
@@ -195,32 +224,35 @@ impl Session {
         let arrivals = receiver.arrivals.clone();
         // Events are held here while the local WAL's thread is busy: nothing more is read then.
         let mut waiting: Option<Vec<Event>> = None;
-        let mut probe = ShutdownProbe::default();
+        let mut waiting_since = Instant::now();
+        let watched = receiver.watched.clone();
+        let is_stopping = || *watched.borrow() == Server::Stopping;
         loop {
             tokio::select! {
                 events = self.reader.next(), if waiting.is_none() => {
                     let events = events.map_err(|error| failure(&error))?;
-                    self.heard(&events, &receiver.progress)?;
+                    self.heard(&events, &receiver.progress, is_stopping())?;
                     waiting = Some(events);
+                    waiting_since = Instant::now();
                 }
                 permit = arrivals.reserve(), if waiting.is_some() => {
                     let permit = permit.map_err(|_| ended())?;
                     if let Some(events) = waiting.take() {
                         permit.send(Arrival::Events(events));
                     }
-                    probe = ShutdownProbe::default();
                 }
                 _ = tick.tick() => {}
                 _ = receiver.stop.wait_for(|&stop| stop) => return Ok(()),
             }
-            if waiting.is_some() && probe.says_yes(&receiver.config).await {
+            // Its requests are behind what is not read.
+            if waiting.is_some() && waiting_since.elapsed() > HELD_UP_AFTER && is_stopping() {
                 return Err(shutting_down());
             }
             self.answer(receiver, waiting.is_some()).await?;
         }
     }
 
-    fn heard(&mut self, events: &[Event], progress: &Progress) -> Result<()> {
+    fn heard(&mut self, events: &[Event], progress: &Progress, is_stopping: bool) -> Result<()> {
         self.heard_at = Instant::now();
         self.asked = false;
         let mut server_wal_end = Lsn::ZERO;
@@ -233,16 +265,17 @@ impl Session {
                     if *reply_requested {
                         self.requests += 1;
                         // due at once
-                        self.told_at = self.told_at.checked_sub(STATUS_INTERVAL).unwrap_or(self.told_at);
+                        self.told_at = self.told_at.checked_sub(self.patience.status).unwrap_or(self.told_at);
                     }
                 }
             }
         }
         progress.received(Received(self.received), server_wal_end.max(self.received));
+        let enough = if is_stopping { REQUESTS_WHEN_STOPPING } else { SHUTDOWN_REQUESTS };
         if self.requests_since.elapsed() > Duration::from_secs(1) {
             self.requests = 0;
             self.requests_since = Instant::now();
-        } else if self.requests > SHUTDOWN_REQUESTS {
+        } else if self.requests > enough {
             // All that came in is in the local WAL's channel, and nothing is confirmed that must not be: letting go is
             // safe, and the only way to let the server stop.
             return Err(shutting_down());
@@ -257,66 +290,38 @@ impl Session {
         if busy {
             self.heard_at = Instant::now();
         }
-        let Confirmed(confirmable) = receiver.progress.confirmable(receiver.config.slot.advance_on);
+        let Confirmed(confirmable) = receiver.progress.to_confirm();
         let silence = self.heard_at.elapsed();
-        if silence > DEAD_AFTER {
+        if silence > self.patience.dead {
             return Err(Error::passing(
                 Who::Source,
                 format!("PostgreSQL has been silent for {} s", silence.as_secs()),
                 "check the network between; it is connected to again",
             ));
         }
-        let ask = silence > ASK_AFTER && !self.asked;
+        let ask = silence > self.patience.ask && !self.asked;
         let news = confirmable > self.told && self.told_at.elapsed() >= CONFIRM_INTERVAL;
-        if !(ask || news || self.told_at.elapsed() >= STATUS_INTERVAL) {
+        if !(ask || news || self.told_at.elapsed() >= self.patience.status) {
             return Ok(());
         }
         self.asked |= ask;
         self.told_at = Instant::now();
-        let sent = self.writer.send_status(self.received, confirmable, confirmable, ask).await;
-        sent.map_err(|error| failure(&error))?;
+        let status = self.writer.send_status(self.received, confirmable, confirmable, ask);
+        // A server that takes nothing any more must not keep us from ending.
+        match tokio::time::timeout(self.patience.dead, status).await {
+            Ok(sent) => sent.map_err(|error| failure(&error))?,
+            Err(_elapsed) => {
+                return Err(Error::passing(
+                    Who::Source,
+                    "PostgreSQL takes no status messages any more",
+                    "check the network between; it is connected to again",
+                ));
+            }
+        }
         self.told = confirmable;
         receiver.progress.confirmed(Confirmed(confirmable));
         Ok(())
     }
-}
-
-/// Asks over a second connection whether the server is shutting down, while the stream itself can't be read.
-#[derive(Default)]
-struct ShutdownProbe {
-    held_up_since: Option<Instant>,
-    asking: Option<tokio::task::JoinHandle<bool>>,
-}
-
-impl ShutdownProbe {
-    /// Never waits: an answer that is not there yet is looked for again.
-    async fn says_yes(&mut self, config: &Arc<Config>) -> bool {
-        let since = *self.held_up_since.get_or_insert_with(Instant::now);
-        match self.asking.take() {
-            Some(asking) if asking.is_finished() => {
-                self.held_up_since = Some(Instant::now());
-                asking.await.unwrap_or(false)
-            }
-            Some(asking) => {
-                self.asking = Some(asking);
-                false
-            }
-            None => {
-                if since.elapsed() >= PROBE_AFTER {
-                    let config = Arc::clone(config);
-                    self.asking = Some(tokio::spawn(async move { refuses_for_shutdown(&config).await }));
-                }
-                false
-            }
-        }
-    }
-}
-
-async fn refuses_for_shutdown(config: &Config) -> bool {
-    let Ok(params) = connect_params(config) else { return false };
-    let refusal = ReplicationClient::connect(&params).await.err();
-    let server = refusal.as_ref().and_then(ReplicationError::server);
-    server.is_some_and(|server| server.failure() == Failure::Shutdown)
 }
 
 fn shutting_down() -> Error {
@@ -336,7 +341,7 @@ pub async fn connect(config: &Config) -> Result<ReplicationClient> {
     ReplicationClient::connect(&params).await.map_err(|error| failure(&error))
 }
 
-fn connect_params(config: &Config) -> Result<ConnectParams, ReplicationError> {
+pub(crate) fn connect_params(config: &Config) -> Result<ConnectParams, ReplicationError> {
     let mut params = ConnectParams::from_url(config.source.url.reveal())?;
     if let Some(password) = &config.source.password {
         params = params.with_password(password.reveal());
@@ -347,6 +352,15 @@ fn connect_params(config: &Config) -> Result<ConnectParams, ReplicationError> {
         params = params.with_setting("logical_decoding_work_mem", &kilobytes.to_string());
     }
     Ok(params)
+}
+
+/// After how long a silence of ours the server cuts the stream; zero for never.
+async fn wal_sender_timeout(client: &mut ReplicationClient) -> Result<Duration> {
+    let sql = "SELECT setting FROM pg_settings WHERE name = 'wal_sender_timeout'";
+    let rows = client.simple_query(sql).await.map_err(|error| failure(&error))?;
+    let setting = rows.first().and_then(|row| row.first()).and_then(Option::as_deref);
+    // Milliseconds, whatever unit it was given in.
+    Ok(Duration::from_millis(setting.and_then(|text| text.parse().ok()).unwrap_or(60_000)))
 }
 
 /// Which server is this?

@@ -47,20 +47,20 @@ where
     F: Future<Output = Result<T>>,
 {
     let mut backoff = Backoff::new();
-    let mut failed = false;
+    let mut failed = None;
     loop {
         match attempt().await {
             Ok(value) => {
-                if failed {
-                    progress.error(None);
+                if let Some(who) = failed {
+                    progress.succeeded(who);
                 }
                 return Ok(value);
             }
             Err(error) if error.retry => {
                 let pause = backoff.pause();
                 tracing::warn!(%error, retry_in_ms = pause.as_millis(), "will be tried again");
-                progress.error(Some(error.to_string()));
-                failed = true;
+                progress.failing(error.who, error.to_string());
+                failed = Some(error.who);
                 tokio::time::sleep(pause).await;
             }
             Err(error) => return Err(error),

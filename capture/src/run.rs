@@ -30,6 +30,7 @@ use crate::receive::{self, Receiver};
 use crate::relations::{AskCatalog, Relations};
 use crate::retention::Retention;
 use crate::rows::RenderOptions;
+use crate::slot_watch::SlotWatch;
 use crate::source::Source;
 use crate::stage::{Stager, StreamIdentity};
 use crate::start::{self, Place, PositionRecord};
@@ -116,6 +117,7 @@ impl Stream {
         let epoch = place.epoch.to_string();
         let staged_seq = place.last_segment.as_ref().map_or(0, |(seq, _)| *seq);
         let progress = Arc::new(Progress::new(Snapshot {
+            policy: config.slot.advance_on,
             durable: Durable(held),
             held,
             staged: Staged(place.staged_lsn),
@@ -127,7 +129,12 @@ impl Stream {
             segments_loaded: place.loaded_seq,
             ..Snapshot::default()
         }));
-        let flight = Arc::new(Mutex::new(Flight::new(staged_seq, place.loaded_seq, place.loaded_lsn)));
+        let flight = Arc::new(Mutex::new(Flight::new(
+            staged_seq,
+            place.loaded_seq,
+            place.loaded_lsn,
+            place.oldest_staged,
+        )));
         let retention = Arc::new(Retention::default());
         let identity = StreamIdentity {
             stream: config.stream.clone(),
@@ -138,7 +145,7 @@ impl Stream {
 
         let (stop, stopping) = watch::channel(false);
         let (announce, announced) = mpsc::unbounded_channel();
-        let (again, repeats) = mpsc::unbounded_channel();
+        let (news, heard) = mpsc::unbounded_channel();
         let (arrivals_in, arrivals) = mpsc::channel(GROUPS_BETWEEN);
         let (inputs_in, inputs) = std::sync::mpsc::sync_channel(GROUPS_BETWEEN);
         let (items_in, items) = mpsc::channel(1);
@@ -163,13 +170,9 @@ impl Stream {
             flight: Arc::clone(&flight),
             resend_after: config.queues.resend_after,
         });
-        if staged_seq > place.loaded_seq {
-            // Whether the run before announced them is not known. The receiving end is below.
-            let _ = again.send(place.loaded_seq + 1);
-        }
         let listener = Arc::clone(&announcer);
-        background.spawn(async move { listener.listen(again).await });
-        background.spawn(async move { announcer.announce(announced, repeats).await });
+        background.spawn(async move { listener.listen(news).await });
+        background.spawn(async move { announcer.announce(announced, heard).await });
 
         let relations = Relations::new(config.source.tables.clone(), ask_catalog(Arc::clone(&config)));
         let collector = Collector::new(
@@ -181,8 +184,7 @@ impl Stream {
             Arc::clone(&progress),
             items_in,
         );
-        let policy = config.slot.advance_on;
-        let persister = Persister::new(wal, held, policy, retention, Arc::clone(&progress), inputs_in);
+        let persister = Persister::new(wal, held, retention, Arc::clone(&progress), inputs_in);
         let options = RenderOptions {
             max_file_bytes: config.batch.max_file_bytes.bytes(),
             gzip_level: config.batch.gzip_level,
@@ -199,11 +201,14 @@ impl Stream {
             predecessor,
             start_lsn: place.staged_lsn,
         };
+        let (slot_watch, watched) = SlotWatch::new(Arc::clone(&config), Arc::clone(&progress));
+        background.spawn(slot_watch.run());
         let receiver = Receiver {
             config,
             server,
             progress: Arc::clone(&progress),
             arrivals: arrivals_in,
+            watched,
             stop: stopping,
         };
 
@@ -218,7 +223,8 @@ impl Stream {
         background.shutdown().await;
         progress.update(|state| {
             state.streaming = false;
-            state.last_error = outcome.as_ref().err().map(ToString::to_string);
+            state.failures =
+                outcome.as_ref().err().map(|error| (error.who, error.to_string())).into_iter().collect();
         });
         status.stopped(&progress.now());
         outcome
@@ -304,7 +310,7 @@ async fn anchor(config: Arc<Config>, progress: Arc<Progress>, objects: Objects, 
     loop {
         tokio::time::sleep(config.slot.idle_interval).await;
         let state = progress.now();
-        let position = match config.slot.advance_on {
+        let position = match state.policy {
             AdvanceOn::Loaded => state.loaded.0,
             AdvanceOn::Staged => state.staged.0,
             AdvanceOn::Durable => state.durable.0,

@@ -1,41 +1,18 @@
 //! `status.json` in the data folder: what the capture is doing, for people and for scripts.
 
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use serde::Serialize;
+use re_dms_shared::status::{CaptureState, CaptureStatus, FORMAT};
 use tokio::sync::watch;
 
 use crate::progress::Snapshot;
 
 /// Written no more often than this.
 const INTERVAL: Duration = Duration::from_millis(250);
-
-#[derive(Serialize)]
-struct Status<'a> {
-    format: u32,
-    stream: &'a str,
-    epoch: &'a str,
-    pid: u32,
-    updated_at: jiff::Timestamp,
-    state: &'a str,
-    received: re_dms_shared::lsn::Received,
-    durable: re_dms_shared::lsn::Durable,
-    staged: re_dms_shared::lsn::Staged,
-    loaded: re_dms_shared::lsn::Loaded,
-    confirmed: re_dms_shared::lsn::Confirmed,
-    server_wal_end: re_dms_shared::Lsn,
-    lag_bytes: u64,
-    lag_seconds: f64,
-    segments_in_flight: u64,
-    segments_staged: u64,
-    segments_loaded: u64,
-    transactions: u64,
-    changes: u64,
-    rows_written: u64,
-    bytes_written: u64,
-    last_error: Option<&'a str>,
-}
 
 /// Writes the status of one stream.
 #[derive(Clone, Debug)]
@@ -54,9 +31,25 @@ impl StatusFile {
 
     /// Follows the progress for as long as the process runs.
     pub async fn follow(self, mut progress: watch::Receiver<Snapshot>) {
+        let mut failed = false;
         loop {
             let snapshot = progress.borrow_and_update().clone();
-            self.write(&snapshot, if snapshot.streaming { "streaming" } else { "connecting" });
+            let state = match &snapshot {
+                Snapshot { disk_full: true, .. } => CaptureState::DiskFull,
+                Snapshot { streaming: true, .. } => CaptureState::Streaming,
+                _ => CaptureState::Connecting,
+            };
+            let file = self.clone();
+            // A disk that hangs holds up this file and nothing else.
+            let written = tokio::task::spawn_blocking(move || file.write(&snapshot, state)).await;
+            match written {
+                Ok(Err(error)) if !failed => {
+                    tracing::warn!(path = %self.path.display(), %error, "the status file can't be written");
+                    failed = true;
+                }
+                Ok(Ok(())) => failed = false,
+                _ => {}
+            }
             tokio::time::sleep(INTERVAL).await;
             // Without news it is written again all the same: the lag in seconds grows.
             let _ = tokio::time::timeout(Duration::from_secs(1), progress.changed()).await;
@@ -65,15 +58,17 @@ impl StatusFile {
 
     /// The last word.
     pub fn stopped(&self, snapshot: &Snapshot) {
-        self.write(snapshot, "stopped");
+        if let Err(error) = self.write(snapshot, CaptureState::Stopped) {
+            tracing::warn!(path = %self.path.display(), %error, "the status file can't be written");
+        }
     }
 
-    /// Nobody's correctness hangs on this file: a failure is a warning.
-    fn write(&self, snapshot: &Snapshot, state: &str) {
-        let status = Status {
-            format: 1,
-            stream: &self.stream,
-            epoch: &self.epoch,
+    /// Nobody's correctness hangs on this file.
+    fn write(&self, snapshot: &Snapshot, state: CaptureState) -> io::Result<()> {
+        let status = CaptureStatus {
+            format: FORMAT,
+            stream: self.stream.clone(),
+            epoch: self.epoch.clone(),
             pid: std::process::id(),
             updated_at: jiff::Timestamp::now(),
             state,
@@ -83,6 +78,8 @@ impl StatusFile {
             loaded: snapshot.loaded,
             confirmed: snapshot.confirmed,
             server_wal_end: snapshot.server_wal_end,
+            advance_on: snapshot.policy.to_string(),
+            retained_bytes: snapshot.retained_bytes,
             lag_bytes: snapshot.server_wal_end.bytes_since(snapshot.loaded.0),
             lag_seconds: snapshot.lag_seconds(),
             segments_in_flight: snapshot.segments_staged
@@ -93,15 +90,51 @@ impl StatusFile {
             changes: snapshot.changes,
             rows_written: snapshot.rows_written,
             bytes_written: snapshot.bytes_written,
-            last_error: snapshot.last_error.as_deref(),
+            warning: snapshot.warning.clone(),
+            last_error: snapshot.last_error().map(str::to_owned),
         };
+        self.replace(&serde_json::to_vec_pretty(&status)?)
+    }
+
+    /// By renaming; on a full disk, which has no room for a second file, over the old one.
+    fn replace(&self, json: &[u8]) -> io::Result<()> {
         let temporary = self.path.with_extension("json.new");
-        let written = serde_json::to_vec_pretty(&status)
-            .map_err(std::io::Error::other)
-            .and_then(|json| std::fs::write(&temporary, json))
-            .and_then(|()| std::fs::rename(&temporary, &self.path));
-        if let Err(error) = written {
-            tracing::warn!(path = %self.path.display(), %error, "the status file can't be written");
+        let renamed = fs::write(&temporary, json).and_then(|()| fs::rename(&temporary, &self.path));
+        match renamed {
+            Err(error) if is_full(&error) => {
+                let _ = fs::remove_file(&temporary);
+                self.overwrite(json)
+            }
+            done => done,
         }
+    }
+
+    /// By one write that covers what was there, so that hardly anybody reads half of it.
+    fn overwrite(&self, json: &[u8]) -> io::Result<()> {
+        let file = File::options().write(true).open(&self.path)?;
+        let mut text = json.to_vec();
+        let before = usize::try_from(file.metadata()?.len()).unwrap_or_default();
+        text.resize(text.len().max(before), b'\n');
+        file.write_all_at(&text, 0)
+    }
+}
+
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_over_a_longer_file_is_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let status = StatusFile::new(folder.path(), "main", "epoch");
+        let long = Snapshot { warning: Some("w".repeat(500)), ..Snapshot::default() };
+        status.write(&long, CaptureState::Streaming).unwrap();
+        status.overwrite(br#"{"state":"disk_full"}"#).unwrap();
+        let read: CaptureStatus = serde_json::from_slice(&fs::read(&status.path).unwrap()).unwrap();
+        assert_eq!((read.state, read.warning), (CaptureState::DiskFull, None));
     }
 }

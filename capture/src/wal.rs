@@ -20,8 +20,11 @@
 
 mod error;
 mod file;
+#[cfg(test)]
+pub(crate) mod flaky;
 mod folder;
 mod format;
+mod last_file;
 mod log;
 mod records;
 mod recovery;

@@ -12,6 +12,7 @@ use re_dms_capture::replication::{
 use re_dms_shared::Lsn;
 use tokio::time::{Instant, timeout};
 
+#[allow(dead_code)] // not every test that shares it needs all of it
 #[path = "replication/server.rs"]
 mod server;
 use server::Server;

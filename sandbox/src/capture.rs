@@ -4,9 +4,8 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use re_dms_shared::Lsn;
+use re_dms_shared::status::{CaptureState, CaptureStatus};
 use rustix::process::Signal;
-use serde::Deserialize;
 
 use crate::capture_config::CaptureConfig;
 use crate::error::{Error, Part, Result};
@@ -16,45 +15,18 @@ use crate::state::Folder;
 
 const READY_WITHIN: Duration = Duration::from_secs(60);
 
-/// What a capture tells about itself in `status.json`.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
-#[serde(default)]
-#[allow(missing_docs)] // the keys are the capture's
-pub struct CaptureStatus {
-    pub pid: u32,
-    pub state: String,
-    pub received: Lsn,
-    pub durable: Lsn,
-    pub staged: Lsn,
-    pub loaded: Lsn,
-    pub confirmed: Lsn,
-    pub server_wal_end: Lsn,
-    pub lag_bytes: u64,
-    pub lag_seconds: f64,
-    pub segments_in_flight: u64,
-    pub segments_staged: u64,
-    pub segments_loaded: u64,
-    pub transactions: u64,
-    pub changes: u64,
-    pub rows_written: u64,
-    pub bytes_written: u64,
-    pub last_error: Option<String>,
+/// What a capture tells about itself in `status.json`; none if there is none yet.
+#[must_use]
+pub fn status(path: &Path) -> Option<CaptureStatus> {
+    serde_json::from_slice(&fs::read(path).ok()?).ok()
 }
 
-impl CaptureStatus {
-    /// Reads it; none if there is none yet.
-    #[must_use]
-    pub fn read(path: &Path) -> Option<Self> {
-        serde_json::from_slice(&fs::read(path).ok()?).ok()
-    }
-
-    /// The process that wrote it, if it still runs with this config.
-    #[must_use]
-    pub fn process(&self, config: &Path) -> Option<Process> {
-        let config = config.to_string_lossy();
-        Process::of_pid(self.pid)
-            .filter(|process| process.arguments().iter().any(|argument| *argument == config))
-    }
+/// The process that wrote it, if it still runs with this config.
+#[must_use]
+pub fn process(status: &CaptureStatus, config: &Path) -> Option<Process> {
+    let config = config.to_string_lossy();
+    Process::of_pid(status.pid)
+        .filter(|process| process.arguments().iter().any(|argument| *argument == config))
 }
 
 /// Starts the capture and waits until it streams.
@@ -75,15 +47,17 @@ pub async fn start(folder: &Folder, config: &CaptureConfig) -> Result<Process> {
     let deadline = Instant::now() + READY_WITHIN;
     loop {
         // The file of an earlier run tells of another process.
-        let status = CaptureStatus::read(&config.status_file()).filter(|status| status.pid == process.pid);
-        if status.as_ref().is_some_and(|status| status.state == "streaming") {
+        let told = status(&config.status_file()).filter(|status| status.pid == process.pid);
+        // One whose disk is full is up, and its status says what it waits for.
+        let is_up = |state| matches!(state, CaptureState::Streaming | CaptureState::DiskFull);
+        if told.as_ref().is_some_and(|status| is_up(status.state)) {
             guard.release();
             return Ok(process);
         }
         let message = if !process.is_alive() {
             "re_dms ended while it was starting".to_owned()
         } else if Instant::now() > deadline {
-            let said = status.and_then(|status| status.last_error).map(|error| format!(": {error}"));
+            let said = told.and_then(|status| status.last_error).map(|error| format!(": {error}"));
             format!("re_dms does not stream after {} s{}", READY_WITHIN.as_secs(), said.unwrap_or_default())
         } else {
             tokio::time::sleep(Duration::from_millis(50)).await;
@@ -97,7 +71,7 @@ pub async fn start(folder: &Folder, config: &CaptureConfig) -> Result<Process> {
 /// The running capture, also one that somebody started by hand with the sandbox's config.
 #[must_use]
 pub fn running(folder: &Folder, config: &CaptureConfig, started: Option<Process>) -> Option<Process> {
-    started.or_else(|| CaptureStatus::read(&config.status_file())?.process(&folder.capture_config()))
+    started.or_else(|| process(&status(&config.status_file())?, &folder.capture_config()))
 }
 
 /// Lets it end cleanly.
@@ -110,14 +84,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_status_file_is_read_with_more_or_fewer_keys() {
+    fn a_status_file_of_a_process_that_is_gone_has_none() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("status.json");
-        assert_eq!(CaptureStatus::read(&path), None);
-        fs::write(&path, r#"{"format":1,"pid":4294967295,"loaded":"0/2A","lag_seconds":1.5,"new_key":[]}"#)
-            .unwrap();
-        let status = CaptureStatus::read(&path).unwrap();
-        assert_eq!((status.loaded, status.lag_seconds), (Lsn(42), 1.5));
-        assert_eq!(status.process(Path::new("capture.toml")), None);
+        assert_eq!(status(&path), None);
+        fs::write(&path, r#"{"format":1,"pid":4294967295}"#).unwrap();
+        assert_eq!(process(&status(&path).unwrap(), Path::new("capture.toml")), None);
     }
 }

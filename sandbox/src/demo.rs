@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 
-use crate::capture::CaptureStatus;
+use crate::capture;
 use crate::capture_config::CaptureConfig;
 use crate::diff::diff;
 use crate::down::down;
@@ -107,7 +107,7 @@ async fn work(options: &DemoOptions, state: &State, mut wide: WideTable, is_term
                 duration,
                 pgbench_tps: pgbench.transactions_per_second(),
                 wide_changes: wide.changes(),
-                status: CaptureStatus::read(&status_file).unwrap_or_default(),
+                status: capture::status(&status_file).unwrap_or_default(),
             });
         }
     }

@@ -4,9 +4,10 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use re_dms_shared::Lsn;
+use re_dms_shared::status::CaptureStatus;
 use tokio_postgres::Client;
 
-use crate::capture::CaptureStatus;
+use crate::capture;
 use crate::capture_config::CaptureConfig;
 use crate::database;
 use crate::error::{Error, Part, Result};
@@ -30,7 +31,7 @@ pub struct Progress {
 
 impl Progress {
     fn loaded(&self) -> Lsn {
-        self.status.as_ref().map(|status| status.loaded).unwrap_or_default()
+        self.status.as_ref().map(|status| status.loaded.0).unwrap_or_default()
     }
 
     /// The five positions and the target, for people.
@@ -71,9 +72,10 @@ pub async fn wait(dir: &Path, timeout: Duration, mut tell: impl FnMut(&Progress)
     let slot = config.slot();
     let mut told = Instant::now();
     loop {
-        let status = CaptureStatus::read(&config.status_file());
+        let status = capture::status(&config.status_file());
         let confirmed = confirmed(&client, &slot).await?;
-        let captured = status.as_ref().and_then(|status| status.process(&folder.capture_config())).is_some();
+        let captured =
+            status.as_ref().and_then(|status| capture::process(status, &folder.capture_config())).is_some();
         let progress = Progress { target, status, confirmed, captured };
         let slot_follows = !config.advances_on_loaded() || confirmed >= Some(target);
         if progress.loaded() >= target && slot_follows {

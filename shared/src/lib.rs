@@ -11,6 +11,7 @@ pub mod message;
 pub mod names;
 pub mod s3_layout;
 pub mod sql;
+pub mod status;
 pub mod types;
 
 pub use epoch::Epoch;

@@ -3,6 +3,7 @@
 use anyhow::{Context, Result};
 use aws_config::{BehaviorVersion, Region};
 use aws_credential_types::Credentials;
+use aws_sdk_sqs::types::QueueAttributeName;
 
 use crate::Sandbox;
 
@@ -50,6 +51,18 @@ impl Aws {
         let uuid = mapping.uuid().context("the event source has no id")?;
         self.lambda.update_event_source_mapping().uuid(uuid).enabled(enabled).send().await?;
         Ok(())
+    }
+
+    /// Messages in the queue to the loader, about.
+    pub async fn announced(&self) -> Result<u64> {
+        let names = [
+            QueueAttributeName::ApproximateNumberOfMessages,
+            QueueAttributeName::ApproximateNumberOfMessagesNotVisible,
+        ];
+        let get = self.sqs.get_queue_attributes().queue_url(&self.queue_url);
+        let told = get.set_attribute_names(Some(names.to_vec())).send().await?;
+        let counts = told.attributes.unwrap_or_default();
+        names.iter().map(|name| Ok(counts.get(name).context("no count")?.parse::<u64>()?)).sum()
     }
 
     /// All keys in the bucket that end so.

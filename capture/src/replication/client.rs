@@ -229,6 +229,20 @@ impl ReplicationClient {
         }
     }
 
+    /// Waits until the server ends the connection; nothing is lost if the future is dropped.
+    pub async fn ended(&mut self) -> ReplicationError {
+        loop {
+            match self.connection.receive().await {
+                Ok(message) => {
+                    if let Some(error) = message.error() {
+                        return error;
+                    }
+                }
+                Err(error) => return error,
+            }
+        }
+    }
+
     /// Starts streaming from a slot. `from` below the slot's confirmed position is raised to it by the server; a position
     /// beyond it **skips** what lies between, so it must be one up to which everything is really held.
     ///

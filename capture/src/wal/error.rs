@@ -3,6 +3,11 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::folder;
+
+/// The least that a new file takes on most disks.
+const BLOCK: u64 = 4096;
+
 /// The local WAL can't be used.
 #[derive(Debug, thiserror::Error)]
 pub enum WalError {
@@ -18,11 +23,15 @@ pub enum WalError {
     },
     /// No room. What was appended is kept, and the next sync tries again.
     #[error(
-        "local WAL: no room on the disk of {path} (hint: make room or enlarge the disk; the log shrinks when segments reach the place that slot.advance_on names)"
+        "local WAL: no room on the disk of {path}: {needed} bytes are to be written, {free} are free (hint: make room or enlarge the disk; the log shrinks when segments reach the place that slot.advance_on names)"
     )]
     DiskFull {
         /// The file.
         path: PathBuf,
+        /// How much was to be written.
+        needed: u64,
+        /// What the disk had left for it.
+        free: u64,
     },
     /// An earlier write or fdatasync failed, so that nobody knows what is on the disk.
     #[error(
@@ -97,9 +106,19 @@ pub enum WalError {
 impl WalError {
     /// For `map_err`.
     pub(super) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> WalError {
+        Self::writing(action, path, BLOCK)
+    }
+
+    /// As [`WalError::io`], where it is known how much was to be written.
+    pub(super) fn writing(
+        action: &'static str,
+        path: &Path,
+        needed: u64,
+    ) -> impl FnOnce(io::Error) -> WalError {
         move |source| match source.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-                WalError::DiskFull { path: path.to_owned() }
+                let free = folder::free_bytes(path.parent().unwrap_or(path)).unwrap_or_default();
+                WalError::DiskFull { path: path.to_owned(), needed, free }
             }
             _ => WalError::Io { action, path: path.to_owned(), source },
         }

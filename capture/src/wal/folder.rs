@@ -70,9 +70,11 @@ pub(super) fn lock(folder: &Path) -> Result<File, WalError> {
         }
         Err(TryLockError::Error(error)) => return Err(failed("locking")(error)),
     }
-    // Only for people to read: the lock itself goes with the process.
-    file.set_len(0).map_err(failed("writing"))?;
-    writeln!(file, "{}", std::process::id()).map_err(failed("writing"))?;
+    // Only for people to read: the lock itself goes with the process, and holds on a full disk as well.
+    let named = file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id()));
+    if let Err(error) = named {
+        tracing::debug!(path = %path.display(), %error, "the lock does not name its process");
+    }
     Ok(file)
 }
 
@@ -105,6 +107,12 @@ pub(super) fn remove_unfinished(folder: &Path) -> Result<(), WalError> {
         }
     }
     Ok(())
+}
+
+/// What is left on the folder's disk for us; none if it does not say. A quota may leave less.
+pub(super) fn free_bytes(folder: &Path) -> Option<u64> {
+    let disk = rustix::fs::statvfs(folder).ok()?;
+    Some(disk.f_bavail.saturating_mul(disk.f_frsize))
 }
 
 /// Makes the folder's entries durable.

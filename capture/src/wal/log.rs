@@ -2,7 +2,6 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use re_dms_shared::Lsn;
@@ -11,6 +10,7 @@ use super::WalPosition;
 use super::error::WalError;
 use super::folder;
 use super::format::{RecordKind, StoredKind, write_record};
+use super::last_file::LastFile;
 use super::records::{Records, read_from};
 use super::recovery::{Recovery, recover};
 
@@ -26,7 +26,7 @@ pub struct LocalWal {
     /// Held as long as this lives.
     _lock: File,
     /// The last file, its number, and how much of it is durable.
-    file: File,
+    file: Box<dyn LastFile>,
     number: u64,
     durable: u64,
     /// The oldest file's number.
@@ -59,7 +59,7 @@ impl LocalWal {
             folder: folder.to_owned(),
             epoch: epoch.to_owned(),
             _lock: lock,
-            file,
+            file: Box::new(file),
             number,
             durable,
             first: recovery.first.file,
@@ -96,19 +96,20 @@ impl LocalWal {
         if self.group.is_empty() {
             return Ok(self.end());
         }
-        if let Err(error) = self.file.write_all_at(&self.group, self.durable) {
-            // The file ends in a whole record again, and the next try writes at the same place.
-            let cut = self.file.set_len(self.durable);
-            let error = WalError::io("writing", &path)(error);
+        let needed = self.group.len() as u64;
+        let written = self.file.write_at(&self.group, self.durable);
+        let written = written
+            .map_err(WalError::writing("writing", &path, needed))
+            .and_then(|()| self.file.sync().map_err(WalError::writing("fdatasync of", &path, needed)));
+        if let Err(error) = written {
+            // After a failed fdatasync the kernel may hold pages for written that are not, and show them to whoever reads
+            // the file next. The cut throws them away: what is left is what was durable before, and a later try writes
+            // all of the group again.
+            let cut = self.file.cut(self.durable);
             self.broken = cut.is_err() || !matches!(error, WalError::DiskFull { .. });
             return Err(error);
         }
-        if let Err(source) = self.file.sync_data() {
-            // The kernel may have dropped the pages that it could not write and call the next try a success.
-            self.broken = true;
-            return Err(WalError::Io { action: "fdatasync of", path, source });
-        }
-        self.durable += self.group.len() as u64;
+        self.durable += needed;
         self.group.clear();
         self.group.shrink_to(KEPT_BUFFER);
         Ok(self.end())
@@ -132,6 +133,12 @@ impl LocalWal {
         self.end().offset
     }
 
+    /// What is left on the disk for us; none if it does not say.
+    #[must_use]
+    pub fn free_bytes(&self) -> Option<u64> {
+        folder::free_bytes(&self.folder)
+    }
+
     /// Everything that is durable, from the oldest record on.
     ///
     /// # Errors
@@ -147,11 +154,19 @@ impl LocalWal {
     /// As [`LocalWal::sync`]; when the disk is full the old file stays in use.
     pub fn rotate(&mut self) -> Result<(), WalError> {
         self.sync()?;
-        let (file, size) = folder::create(&self.folder, self.number + 1, &self.epoch)?;
+        let (file, size) = self.file.next(&self.folder, self.number + 1, &self.epoch)?;
         self.file = file;
         self.number += 1;
         self.durable = size;
         Ok(())
+    }
+
+    /// Puts something else in the last file's place.
+    #[cfg(test)]
+    pub(super) fn exchange_file(&mut self, exchange: impl FnOnce(Box<dyn LastFile>) -> Box<dyn LastFile>) {
+        let path = folder::path(&self.folder, self.number);
+        let file = File::options().write(true).open(path).unwrap();
+        self.file = exchange(Box::new(file));
     }
 
     /// Removes the files whose records all lie before `position`; never the last one. Returns how many.

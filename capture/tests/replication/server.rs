@@ -21,6 +21,7 @@ host  all all        127.0.0.1/32 trust
 ";
 
 pub(crate) struct Server {
+    bin: PathBuf,
     folder: PathBuf,
     port: u16,
     process: Child,
@@ -34,23 +35,12 @@ impl Server {
         let number = STARTED.fetch_add(1, Ordering::Relaxed);
         let folder = PathBuf::from(format!("/var/tmp/re_dms_replication_{}_{number}", std::process::id()));
         std::fs::create_dir(&folder).expect("a folder for the server");
-        let user = server_user();
-        if let Some((uid, gid)) = user {
+        if let Some((uid, gid)) = server_user() {
             chown(&folder, Some(uid), Some(gid)).expect("the folder given to the server's user");
         }
         let data = folder.join("data");
-        let run = |program: &str, arguments: &[&str]| {
-            let log = std::fs::File::options().create(true).append(true).open(folder.join("log")).unwrap();
-            let mut command = Command::new(bin.join(program));
-            command.args(arguments).arg("-D").arg(&data).current_dir(&folder).stdin(Stdio::null());
-            command.stdout(log.try_clone().unwrap()).stderr(log);
-            if let Some((uid, gid)) = user {
-                command.uid(uid).gid(gid);
-            }
-            command.spawn().unwrap_or_else(|error| panic!("{program} does not start: {error}"))
-        };
         let initdb = ["-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync"];
-        let made = run("initdb", &initdb).wait().unwrap();
+        let made = run(&bin, &folder, "initdb", &initdb).wait().unwrap();
         assert!(made.success(), "initdb: {}", std::fs::read_to_string(folder.join("log")).unwrap());
         std::fs::write(data.join("pg_hba.conf"), HBA).unwrap();
 
@@ -65,10 +55,27 @@ impl Server {
             text.push('\n');
         }
         std::fs::write(data.join("postgresql.auto.conf"), text).unwrap();
-        let process = run("postgres", &[]);
-        let mut server = Self { folder, port, process };
+        let process = run(&bin, &folder, "postgres", &[]);
+        let mut server = Self { bin, folder, port, process };
         server.wait_until_ready().await;
         server
+    }
+
+    /// Starts a server again that has ended.
+    pub(crate) async fn start_again(&mut self) {
+        self.process = run(&self.bin, &self.folder, "postgres", &[]);
+        self.wait_until_ready().await;
+    }
+
+    /// Its TCP port.
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Lets it end without a shutdown, as a crash would.
+    pub(crate) fn end_at_once(&mut self) {
+        kill_process(Pid::from_child(&self.process), Signal::QUIT).unwrap();
+        self.process.wait().unwrap();
     }
 
     async fn wait_until_ready(&mut self) {
@@ -121,6 +128,18 @@ impl Drop for Server {
         }
         let _ = std::fs::remove_dir_all(&self.folder);
     }
+}
+
+/// Runs a program of PostgreSQL on the data in `folder`.
+fn run(bin: &Path, folder: &Path, program: &str, arguments: &[&str]) -> Child {
+    let log = std::fs::File::options().create(true).append(true).open(folder.join("log")).unwrap();
+    let mut command = Command::new(bin.join(program));
+    command.args(arguments).arg("-D").arg(folder.join("data")).current_dir(folder).stdin(Stdio::null());
+    command.stdout(log.try_clone().unwrap()).stderr(log);
+    if let Some((uid, gid)) = server_user() {
+        command.uid(uid).gid(gid);
+    }
+    command.spawn().unwrap_or_else(|error| panic!("{program} does not start: {error}"))
 }
 
 fn free_port() -> u16 {

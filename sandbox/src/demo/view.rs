@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 use std::time::{Duration, Instant};
 
-use crate::capture::CaptureStatus;
+use re_dms_shared::status::CaptureStatus;
 
 /// One moment.
 pub(super) struct Frame {
@@ -170,17 +170,19 @@ fn bytes(count: f64) -> String {
 #[cfg(test)]
 mod tests {
     use re_dms_shared::Lsn;
+    use re_dms_shared::lsn::{Confirmed, Durable, Loaded, Received, Staged};
+    use re_dms_shared::status::CaptureState;
 
     use super::*;
 
     fn frame() -> Frame {
         let status = CaptureStatus {
-            state: "streaming".into(),
-            received: Lsn(0x1_0000_0300),
-            durable: Lsn(0x1_0000_0300),
-            staged: Lsn(0x1_0000_0200),
-            loaded: Lsn(0x1_0000_0100),
-            confirmed: Lsn(0x1_0000_0100),
+            state: CaptureState::Streaming,
+            received: Received(Lsn(0x1_0000_0300)),
+            durable: Durable(Lsn(0x1_0000_0300)),
+            staged: Staged(Lsn(0x1_0000_0200)),
+            loaded: Loaded(Lsn(0x1_0000_0100)),
+            confirmed: Confirmed(Lsn(0x1_0000_0100)),
             lag_bytes: 1_250_000,
             lag_seconds: 2.34,
             segments_in_flight: 2,

@@ -1,6 +1,6 @@
 //! Processes that die, disks that go, a loader that stands still: both sides come out equal.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use re_dms_shared::Lsn;
@@ -105,10 +105,13 @@ async fn the_captures_disk_is_lost_while_segments_are_under_way() -> Result<()> 
 }
 
 #[tokio::test]
-async fn the_source_can_be_shut_down_while_s3_hangs() -> Result<()> {
+async fn s3_that_hangs_costs_no_connection_and_holds_up_no_shutdown() -> Result<()> {
     let mut sandbox = Sandbox::up_with("[batch]\nmax_memory = \"8MiB\"\nmax_bytes = \"1MiB\"\n")?;
     let source = sandbox.source().await?;
     source.batch_execute("CREATE TABLE t (id int PRIMARY KEY, v text)").await?;
+    source.batch_execute("ALTER SYSTEM SET wal_sender_timeout = '3s'").await?;
+    source.batch_execute("SELECT pg_reload_conf()").await?;
+    sandbox.restart_capture()?;
     sandbox.wait(60)?;
     let (aws, postgres) = (sandbox.pid("aws")?, sandbox.pid("source")?);
     signal(aws, Signal::STOP)?;
@@ -118,12 +121,19 @@ async fn the_source_can_be_shut_down_while_s3_hangs() -> Result<()> {
             .batch_execute(&format!("INSERT INTO t SELECT g, repeat(md5(g::text), 20) FROM generate_series({part}0000, {part}9999) g"))
             .await?;
     }
-    sleep(Duration::from_secs(2)).await;
+    let sender = "SELECT pid || ' since ' || backend_start FROM pg_replication_slots JOIN pg_stat_activity ON pid = active_pid";
+    let before = text(&source, sender).await;
+    sleep(Duration::from_secs(9)).await;
+    let after = text(&source, sender).await;
+    drop(source);
     // fast shutdown
+    let began = Instant::now();
     signal(postgres, Signal::INT)?;
     let ended = wait_for_end(postgres);
+    println!("fast shutdown while S3 hangs: {} ms", began.elapsed().as_millis());
     signal(aws, Signal::CONT)?;
     ended?;
+    ensure!(before? == after?, "cut off by wal_sender_timeout:\n{}", sandbox.capture_log());
     sandbox.up_again()?;
     sandbox.wait_and_compare()
 }

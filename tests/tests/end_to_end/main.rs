@@ -11,4 +11,5 @@ mod ownership;
 mod policies;
 mod replication;
 mod set_back;
+mod stress;
 mod versions;

@@ -12,6 +12,8 @@ use tempfile::{TempDir, tempdir};
 use super::*;
 use crate::pgoutput::encode::encode;
 use crate::pgoutput::{Commit, Message, StreamCommit};
+use crate::wal::flaky::Disk;
+use crate::wal::format;
 use crate::wal::{Record, stored_epoch};
 
 const EPOCH: &str = "7412345678901234567-1-re_dms_main-00000000015D3A08";
@@ -225,27 +227,84 @@ fn files_before_a_position_go_and_the_last_one_stays() {
     assert!(error.contains("0000000000000006.wal is missing"), "{error}");
 }
 
-#[test]
-fn a_full_disk_loses_nothing_and_passes() {
-    let folder = tempdir().unwrap();
-    let (mut wal, _) = open(&folder);
+fn lsns(wal: &LocalWal) -> Vec<u64> {
+    contents(wal).into_iter().map(|(_, lsn, _)| lsn.0).collect()
+}
+
+/// A log with the record 1, durable, on a disk that can be told what to do.
+fn on_flaky_disk(folder: &TempDir) -> (LocalWal, Disk) {
+    let (mut wal, _) = open(folder);
+    let disk = Disk::default();
+    disk.clone().under(&mut wal);
     wal.append(RecordKind::Frame, Lsn(1), b"before").unwrap();
     wal.sync().unwrap();
-    let end = wal.durable_end();
-    let file = std::mem::replace(&mut wal.file, File::options().write(true).open("/dev/full").unwrap());
-    wal.append(RecordKind::Frame, Lsn(2), b"while").unwrap();
-    let error = wal.sync().unwrap_err();
-    assert!(matches!(error, WalError::DiskFull { .. }), "{error}");
-    assert_eq!(wal.durable_end(), end);
-    // /dev/full can't be cut to a whole record, which a file can: that is when nobody may write on.
-    assert!(matches!(wal.sync(), Err(WalError::Broken { .. })));
-    wal.broken = false;
-    wal.file = file;
-    wal.append(RecordKind::Frame, Lsn(3), b"after").unwrap();
+    (wal, disk)
+}
+
+#[test]
+fn a_full_disk_loses_nothing_and_passes() {
+    let group = 2 * format::RECORD_HEADER + b"while".len();
+    // at every byte of the group that does not fit any more
+    for room in 0..group {
+        let folder = tempdir().unwrap();
+        let (mut wal, disk) = on_flaky_disk(&folder);
+        let end = wal.durable_end();
+        disk.leave(room);
+        wal.append(RecordKind::Frame, Lsn(2), b"while").unwrap();
+        for _ in 0..2 {
+            let error = wal.sync().unwrap_err();
+            assert!(matches!(error, WalError::DiskFull { needed, .. } if needed == group as u64), "{error}");
+            assert!(matches!(wal.rotate(), Err(WalError::DiskFull { .. })));
+            assert_eq!(wal.durable_end(), end);
+            assert_eq!(fs::metadata(folder::path(folder.path(), 1)).unwrap().len(), end.offset, "it is cut");
+        }
+        disk.make_room();
+        // what comes meanwhile joins the group
+        wal.append(RecordKind::Frame, Lsn(3), b"after").unwrap();
+        wal.sync().unwrap();
+        wal.rotate().unwrap();
+        drop(wal);
+        assert_eq!(lsns(&open(&folder).0), [1, 2, 3], "with room for {room} bytes");
+    }
+}
+
+#[test]
+fn a_file_that_can_not_be_made_leaves_the_old_one_in_use() {
+    let folder = tempdir().unwrap();
+    let (mut wal, disk) = on_flaky_disk(&folder);
+    disk.leave(1000);
+    assert!(matches!(wal.rotate(), Err(WalError::DiskFull { .. })));
+    wal.append(RecordKind::Frame, Lsn(2), b"fits into the old one").unwrap();
+    assert_eq!(wal.sync().unwrap().file, 1);
+    drop(wal);
+    assert_eq!(lsns(&open(&folder).0), [1, 2]);
+}
+
+#[test]
+fn a_disk_that_says_at_the_fdatasync_that_it_is_full_passes_too() {
+    let folder = tempdir().unwrap();
+    let (mut wal, disk) = on_flaky_disk(&folder);
+    for kind in [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded] {
+        wal.append(RecordKind::Frame, Lsn(2), b"while").unwrap();
+        disk.fail_next_sync(kind);
+        assert!(matches!(wal.sync(), Err(WalError::DiskFull { .. })), "{kind}");
+    }
     wal.sync().unwrap();
     drop(wal);
-    let lsns: Vec<u64> = contents(&open(&folder).0).into_iter().map(|(_, lsn, _)| lsn.0).collect();
-    assert_eq!(lsns, [1, 2, 3]);
+    assert_eq!(lsns(&open(&folder).0), [1, 2, 2]);
+}
+
+#[test]
+fn after_a_failed_fdatasync_nothing_is_written_or_read_that_may_not_be_there() {
+    let folder = tempdir().unwrap();
+    let (mut wal, disk) = on_flaky_disk(&folder);
+    wal.append(RecordKind::Frame, Lsn(2), b"perhaps on the disk").unwrap();
+    disk.fail_next_sync(io::ErrorKind::Other);
+    assert!(matches!(wal.sync(), Err(WalError::Io { .. })));
+    assert!(matches!(wal.sync(), Err(WalError::Broken { .. })), "never simply once more");
+    assert!(matches!(wal.rotate(), Err(WalError::Broken { .. })));
+    drop(wal);
+    assert_eq!(lsns(&open(&folder).0), [1], "what the kernel remembers is no proof");
 }
 
 #[test]

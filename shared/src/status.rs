@@ -1,0 +1,114 @@
+//! `status.json`: what a capture tells about itself, written by it and read by whoever watches.
+
+use std::fmt;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::Lsn;
+use crate::lsn::{Confirmed, Durable, Loaded, Received, Staged};
+
+/// The format that is written.
+pub const FORMAT: u32 = 1;
+
+/// What a capture is doing. A reader takes files with more keys, or fewer.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct CaptureStatus {
+    /// [`FORMAT`]
+    pub format: u32,
+    /// The stream's name.
+    pub stream: String,
+    /// The epoch's text.
+    pub epoch: String,
+    /// The capture's process id.
+    pub pid: u32,
+    /// When this was written.
+    pub updated_at: Timestamp,
+    /// What it is doing.
+    pub state: CaptureState,
+    /// See [`Received`].
+    pub received: Received,
+    /// See [`Durable`].
+    pub durable: Durable,
+    /// See [`Staged`].
+    pub staged: Staged,
+    /// See [`Loaded`].
+    pub loaded: Loaded,
+    /// See [`Confirmed`].
+    pub confirmed: Confirmed,
+    /// The server's own WAL end, as last heard.
+    pub server_wal_end: Lsn,
+    /// How far the slot follows now: `slot.advance_on`, or `staged` while too much WAL is retained.
+    pub advance_on: String,
+    /// WAL that the slot retained on the source when it was last asked; none before.
+    pub retained_bytes: Option<u64>,
+    /// From `loaded` to the server's WAL end.
+    pub lag_bytes: u64,
+    /// Age of the oldest transaction that is not loaded; 0 if all are.
+    pub lag_seconds: f64,
+    /// Staged and not loaded.
+    pub segments_in_flight: u64,
+    /// Over the epoch's life.
+    pub segments_staged: u64,
+    /// Over the epoch's life.
+    pub segments_loaded: u64,
+    /// Since the start of the process.
+    pub transactions: u64,
+    /// Row changes received since the start of the process.
+    pub changes: u64,
+    /// Rows written to files since the start of the process.
+    pub rows_written: u64,
+    /// Compressed bytes written to S3 since the start of the process.
+    pub bytes_written: u64,
+    /// What works and will not for long, with a hint, while it lasts.
+    pub warning: Option<String>,
+    /// The last failure with its hint, while it lasts.
+    pub last_error: Option<String>,
+}
+
+/// What a capture is doing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CaptureState {
+    /// Not connected to the source.
+    #[default]
+    Connecting,
+    /// Connected, and changes are taken.
+    Streaming,
+    /// Changes are not taken before there is room on the disk again.
+    DiskFull,
+    /// Ended.
+    Stopped,
+    /// A word that this version does not know.
+    #[serde(other)]
+    Unknown,
+}
+
+impl fmt::Display for CaptureState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            CaptureState::Connecting => "connecting",
+            CaptureState::Streaming => "streaming",
+            CaptureState::DiskFull => "waiting for room on its disk",
+            CaptureState::Stopped => "stopped",
+            CaptureState::Unknown => "in a state that this version does not know",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_or_fewer_keys_and_newer_words_are_read() {
+        let json = r#"{"format":1,"pid":7,"state":"napping","loaded":"0/2A","lag_seconds":1.5,"new_key":[]}"#;
+        let status: CaptureStatus = serde_json::from_str(json).unwrap();
+        assert_eq!((status.loaded, status.lag_seconds), (Loaded(Lsn(42)), 1.5));
+        assert_eq!(status.state, CaptureState::Unknown);
+        let written =
+            serde_json::to_string(&CaptureStatus { state: CaptureState::DiskFull, ..status }).unwrap();
+        assert!(written.contains(r#""state":"disk_full""#), "{written}");
+    }
+}
