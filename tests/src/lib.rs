@@ -1,6 +1,7 @@
 //! What the end-to-end tests share: a sandbox of their own each, ways to hurt it, and workloads.
 
 mod aws;
+pub mod history;
 mod processes;
 mod sandbox;
 pub mod workload;

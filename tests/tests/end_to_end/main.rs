@@ -4,6 +4,7 @@ mod bad_input;
 mod contract;
 mod exactly_once;
 mod faults;
+mod histories;
 mod ownership;
 mod policies;
 mod replication;
