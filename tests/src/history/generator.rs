@@ -1,6 +1,7 @@
 //! Rounds of a history: sessions that take turns, and what goes wrong meanwhile.
 
 use rand::rngs::StdRng;
+use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 
 use super::disturbance::{self, Disturbance};
@@ -50,6 +51,8 @@ pub struct Generator {
     next_mark: u64,
     /// By table, how many added columns have been followed by a row.
     announced_columns: Vec<u32>,
+    /// The tables that the round is about: few, so that changes meet in a batch, or all.
+    focus: Vec<TableId>,
 }
 
 /// Of the round being drawn.
@@ -74,6 +77,7 @@ impl Generator {
             rounds: 0,
             next_mark: 0,
             announced_columns: vec![0; tables.len()],
+            focus: Vec::new(),
             tables,
         }
     }
@@ -95,11 +99,14 @@ impl Generator {
         self.rounds += 1;
         let mut running = Running::default();
         let sessions = self.random.random_range(1..=SESSIONS);
-        let length = self.random.random_range(30..220);
+        let length = self.random.random_range(40..700);
+        self.focus = (0..self.tables.len()).collect();
+        self.focus.shuffle(&mut self.random);
+        self.focus.truncate([1, 3, 6, 16][self.random.random_range(0..4)]);
         let troubles = [0, 1, 1, 2, 3][self.random.random_range(0..5)];
         let mut trouble_at: Vec<u32> = (0..troubles).map(|_| self.random.random_range(0..length)).collect();
         trouble_at.sort_unstable();
-        let pauses = if self.random.random_bool(0.5) { 0.03 } else { 0.0 };
+        let pauses = if self.random.random_bool(0.5) { 0.01 } else { 0.0 };
         for at in 0..length {
             if self.random.random_bool(pauses) {
                 running.steps.push(Step::Pause(self.random.random_range(10..300)));
@@ -124,16 +131,26 @@ impl Generator {
     }
 
     fn step(&mut self, session: SessionId, running: &mut Running) {
-        let mut writer =
-            Writer { random: &mut self.random, model: &mut self.model, tables: &self.tables, session };
+        let mut writer = Writer {
+            random: &mut self.random,
+            model: &mut self.model,
+            tables: &self.tables,
+            focus: &self.focus,
+            session,
+        };
         let statement = self.sessions[session].step(&mut writer, &mut self.next_mark);
         running.steps.push(Step::Run { session, statement });
     }
 
     fn finish(&mut self, session: SessionId, running: &mut Running) {
         loop {
-            let mut writer =
-                Writer { random: &mut self.random, model: &mut self.model, tables: &self.tables, session };
+            let mut writer = Writer {
+                random: &mut self.random,
+                model: &mut self.model,
+                tables: &self.tables,
+                focus: &self.focus,
+                session,
+            };
             let Some(statement) = self.sessions[session].step_to_end(&mut writer) else { return };
             running.steps.push(Step::Run { session, statement });
         }
@@ -158,8 +175,13 @@ impl Generator {
 
     fn one_row(&mut self, session: SessionId, table: TableId) -> Vec<Statement> {
         self.model.begin(session);
-        let mut writer =
-            Writer { random: &mut self.random, model: &mut self.model, tables: &self.tables, session };
+        let mut writer = Writer {
+            random: &mut self.random,
+            model: &mut self.model,
+            tables: &self.tables,
+            focus: &self.focus,
+            session,
+        };
         let mut statements = writer.insert(table);
         if statements.is_empty() {
             // All its keys have rows.

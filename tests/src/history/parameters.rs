@@ -31,7 +31,7 @@ impl Parameters {
             max_bytes: one_of(&["16KiB", "128KiB"]),
             max_file_bytes: one_of(&["4KiB", "64KiB", "32MiB"]),
             decoding_work_mem: one_of(&["64KiB", "64KiB", "1MiB", "64MiB"]),
-            idle_interval: one_of(&["300ms", "10s"]),
+            idle_interval: one_of(&["200ms", "1s"]),
         }
     }
 

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use rand::RngExt;
-use rand::seq::SliceRandom;
+use rand::seq::{IndexedRandom, SliceRandom};
 
 use super::model::TableId;
 use super::statement::Statement;
@@ -199,7 +199,7 @@ impl Session {
 }
 
 fn any_table(writer: &mut Writer<'_>) -> TableId {
-    writer.random.random_range(0..writer.tables.len())
+    writer.focus.choose(writer.random).copied().unwrap_or(0)
 }
 
 /// A change of some table's rows, or of a table as a whole.
@@ -220,7 +220,10 @@ fn bulk(writer: &mut Writer<'_>) -> Option<Statement> {
 }
 
 fn truncate(writer: &mut Writer<'_>) -> Vec<Statement> {
-    let mut tables: Vec<TableId> = (0..writer.tables.len())
+    let mut tables: Vec<TableId> = writer
+        .focus
+        .iter()
+        .copied()
         .filter(|&table| writer.model.may_lock_table(writer.session, table))
         .collect();
     tables.shuffle(writer.random);

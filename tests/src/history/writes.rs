@@ -17,6 +17,8 @@ pub(super) struct Writer<'a> {
     pub(super) random: &'a mut StdRng,
     pub(super) model: &'a mut Model,
     pub(super) tables: &'a [Table],
+    /// Where changes go now.
+    pub(super) focus: &'a [TableId],
     pub(super) session: SessionId,
 }
 

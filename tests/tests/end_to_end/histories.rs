@@ -146,10 +146,15 @@ impl History {
         }
     }
 
-    async fn end(self) -> Result<()> {
+    async fn end(mut self) -> Result<()> {
         let aws = Aws::of(self.sandbox()).await?;
         let looks = self.reader.end().await?;
-        println!("{}; {looks} looks into the warehouse", record::summary(&aws).await?);
+        let streamed = "SELECT coalesce(sum(stream_txns), 0)::bigint FROM pg_stat_replication_slots";
+        let streamed: i64 = self.sandbox().source().await?.query_one(streamed, &[]).await?.get(0);
+        println!(
+            "{}; {streamed} transactions streamed in progress; {looks} looks into the warehouse",
+            record::summary(&aws).await?
+        );
         Ok(())
     }
 }

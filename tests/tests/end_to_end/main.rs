@@ -5,6 +5,7 @@ mod contract;
 mod exactly_once;
 mod faults;
 mod histories;
+mod matrix;
 mod ownership;
 mod policies;
 mod replication;

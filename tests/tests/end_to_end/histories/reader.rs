@@ -38,7 +38,7 @@ impl Reader {
         }
     }
 
-    pub(super) async fn end(mut self) -> Result<u64> {
+    pub(super) async fn end(&mut self) -> Result<u64> {
         self.stop.store(true, Ordering::Relaxed);
         self.outcome().await
     }
