@@ -245,3 +245,105 @@ fn count_down(left: &mut Option<u32>) -> bool {
         None => false,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn history(seed: u64) -> Vec<Round> {
+        let mut generator = Generator::new(seed, true);
+        (0..30).map(|_| generator.round()).collect()
+    }
+
+    fn sql(step: &Step, tables: &[Table]) -> Option<(usize, String)> {
+        match step {
+            Step::Run { session, statement } => Some((*session, statement.sql(tables, |_| true)?)),
+            Step::Pause(_) | Step::Disturb(_) => None,
+        }
+    }
+
+    #[test]
+    fn a_seed_is_a_history() {
+        let text = |seed| format!("{:?}", history(seed));
+        assert_eq!(text(7), text(7));
+        assert_ne!(text(7), text(8));
+    }
+
+    #[test]
+    fn every_kind_of_statement_and_disturbance_comes_up() {
+        let (tables, mut text) = (tables(), String::new());
+        for step in (1..=5).flat_map(history).flat_map(|round| round.steps) {
+            match (sql(&step, &tables), &step) {
+                (Some((_, sql)), Step::Run { statement, .. }) => {
+                    text.push_str(if statement.fails { "\nFAILS " } else { "\n" });
+                    text.push_str(&sql);
+                }
+                (_, Step::Disturb(disturbance)) => text.push_str(&format!("\n{disturbance:?}")),
+                _ => {}
+            }
+        }
+        let kinds = [
+            "\nTRUNCATE",
+            "\nALTER TABLE",
+            "\nSAVEPOINT",
+            "\nROLLBACK TO",
+            "\nRELEASE",
+            "\nROLLBACK\n",
+            "\nFAILS ",
+            "ON CONFLICT",
+            "DO NOTHING",
+            "generate_series(1",
+            "trim_scale",
+            "emit_message(true",
+            "emit_message(false",
+            "re_dms.barrier",
+            "\nKillCapture { lose_disk: true }",
+            "\nKillCapture { lose_disk: false }",
+            "\nEndCapture",
+            "\nCutConnection",
+            "\nRestartSource { immediate: true }",
+            "\nRestartSource { immediate: false }",
+            "\nKillLoader",
+            "\nHoldDeliveries",
+            "\nFreezeAws",
+            "\nWarehouseFaults",
+        ];
+        for kind in kinds {
+            assert!(text.contains(kind), "{kind:?} never comes up");
+        }
+        for table in &tables {
+            assert!(text.contains(&format!("INSERT INTO {} ", table.name)), "nothing for {}", table.name);
+            let changes = text.contains(&format!("UPDATE {} SET", table.name))
+                && text.contains(&format!("DELETE FROM {} WHERE", table.name));
+            assert_eq!(changes, table.takes_changes(), "{}", table.name);
+        }
+    }
+
+    #[test]
+    fn transactions_of_a_session_do_not_nest_and_what_is_stopped_goes_on() {
+        let tables = tables();
+        for round in (1..=5).flat_map(history) {
+            let (mut open, mut capture, mut delivered) = ([None; SESSIONS], true, true);
+            for step in &round.steps {
+                match step {
+                    Step::Disturb(Disturbance::KillCapture { .. } | Disturbance::EndCapture) => {
+                        capture = false
+                    }
+                    Step::Disturb(Disturbance::StartCapture) => capture = true,
+                    Step::Disturb(Disturbance::HoldDeliveries) => delivered = false,
+                    Step::Disturb(Disturbance::Deliver) => delivered = true,
+                    Step::Disturb(Disturbance::RestartSource { .. }) => open = [Some(false); SESSIONS],
+                    _ => {}
+                }
+                let Some((session, sql)) = sql(step, &tables) else { continue };
+                let opens = sql == "BEGIN";
+                if opens || sql == "COMMIT" || sql == "ROLLBACK" {
+                    // Whether one is open over a round's begin is not known here.
+                    assert_ne!(open[session], Some(opens), "{sql} in session {session}");
+                    open[session] = Some(opens);
+                }
+            }
+            assert!(capture && delivered, "round {}", round.number);
+        }
+    }
+}

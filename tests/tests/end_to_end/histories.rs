@@ -1,15 +1,8 @@
 //! Random histories through the whole pipeline: whatever happens on the source, and whatever goes wrong meanwhile, both
 //! sides come out equal, and nobody sees half a transaction on the way.
 //!
-//! | variable | |
-//! |---|---|
-//! | `RE_DMS_HISTORY_SEED` | the first sandbox's seed, printed at the start and on failure; each further sandbox takes the next number |
-//! | `RE_DMS_HISTORY_SECONDS` | no new round begins after so many seconds (45) |
-//! | `RE_DMS_HISTORY_ROUNDS` | rounds a sandbox (25) |
-//! | `RE_DMS_HISTORY_TABLES` | only these tables, separated by commas: the others' statements are left out |
-//! | `RE_DMS_HISTORY_CALM` | set to anything: nothing goes wrong meanwhile |
-//!
-//! On failure `target/histories/SEED` holds all SQL with the sessions that ran it, and the logs.
+//! `docs/sandbox.md` tells the variables `RE_DMS_HISTORY_…`. On failure `target/histories/SEED` holds all SQL with the
+//! sessions that ran it, and the logs.
 
 mod disturb;
 mod reader;

@@ -22,7 +22,7 @@ impl Settings {
         Ok(Self {
             seed: variable("SEED")?.unwrap_or(any_seed),
             time: Duration::from_secs(variable("SECONDS")?.unwrap_or(45)),
-            rounds: variable("ROUNDS")?.unwrap_or(25),
+            rounds: variable("ROUNDS")?.unwrap_or(10),
             calm: variable::<String>("CALM")?.is_some(),
             tables: tables.map(|tables| tables.split(',').map(|name| name.trim().to_owned()).collect()),
         })
