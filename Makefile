@@ -18,7 +18,7 @@ PROGRAMS := re_dms bootstrap sandbox
 
 .PHONY: help
 help: ## Show this list
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 18
 
 .PHONY: setup
 setup: ## Install what is missing: .venv, a C compiler (as root)
@@ -58,6 +58,11 @@ test: testsetup lint build ## Lint, then all unit and end-to-end tests
 .PHONY: bench
 bench: build ## Drain replication slots against pg_recvlogical, on a quiet machine (BENCH="--scale 0.1": smaller)
 	cargo bench --locked --workspace --bench drain -- $(BENCH)
+
+.PHONY: histories
+histories: build ## Random histories through the pipeline for RE_DMS_HISTORY_SECONDS (600)
+	RE_DMS_HISTORY_SECONDS=$${RE_DMS_HISTORY_SECONDS:-600} cargo test --release --locked --workspace --test end_to_end -- \
+	  --nocapture random_histories
 
 .PHONY: demo
 demo: build ## A live workload through the whole pipeline, then both sides compared

@@ -1,6 +1,7 @@
 //! What the end-to-end tests share: a sandbox of their own each, ways to hurt it, and workloads.
 
 mod aws;
+pub mod history;
 pub mod postgresql;
 mod processes;
 mod sandbox;

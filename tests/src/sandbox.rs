@@ -80,6 +80,11 @@ impl Sandbox {
         Ok(u32::try_from(pid)?)
     }
 
+    /// Does the part run?
+    pub fn runs(&self, part: &str) -> Result<bool> {
+        Ok(is_running(self.pid(part)?))
+    }
+
     /// The ports that its parts listen on.
     pub fn ports(&self) -> Result<Vec<u16>> {
         let ports = self.info["ports"].as_object().context("sandbox.json has no ports")?;
