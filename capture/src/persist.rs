@@ -27,6 +27,9 @@ const FILE_BYTES: u64 = 64 << 20;
 const FILES_IN_WHAT_IS_FREE: u64 = 8;
 const SMALL_FILE_BYTES: u64 = 1 << 20;
 
+/// After a look at what is free, the next one comes when the file has grown by this.
+const LOOK_AGAIN_AFTER: u64 = 256 << 10;
+
 /// The most that is fsynced together, in groups of events.
 const GROUPS_AT_ONCE: usize = 16;
 
@@ -57,6 +60,8 @@ pub struct Persister {
     out: SyncSender<Vec<Input>>,
     place: PlaceInStream,
     descriptions: Descriptions,
+    /// The file is not full below this size.
+    look_at: u64,
 }
 
 /// Where in the stream's transactions the last frame was.
@@ -81,7 +86,7 @@ impl Persister {
         out: SyncSender<Vec<Input>>,
     ) -> Self {
         let (place, descriptions) = (PlaceInStream::Between, Descriptions::default());
-        Self { wal, held, retention, progress, out, place, descriptions }
+        Self { wal, held, retention, progress, out, place, descriptions, look_at: SMALL_FILE_BYTES }
     }
 
     /// Hands the collector what the local WAL held at the start, then what arrives.
@@ -101,7 +106,7 @@ impl Persister {
             }
             self.publish(&inputs);
             self.hand_on(inputs)?;
-            self.make_room()?;
+            self.forget()?;
         }
         Ok(())
     }
@@ -145,7 +150,10 @@ impl Persister {
                 let mut inputs = Vec::with_capacity(events.len());
                 for event in events {
                     match event {
-                        Event::Frame { start, payload } => inputs.extend(self.frame(start, payload)?),
+                        Event::Frame { start, payload } => {
+                            inputs.extend(self.frame(start, payload)?);
+                            self.close_if_full()?;
+                        }
                         Event::Keepalive { wal_end, .. } => inputs.push(Input::Keepalive { wal_end }),
                     }
                 }
@@ -236,28 +244,35 @@ impl Persister {
         })
     }
 
-    /// Closes a file that is full, and removes those that nobody needs.
-    fn make_room(&mut self) -> Result<()> {
-        if self.place == PlaceInStream::Between && self.file_is_full() {
-            match self.wal.rotate() {
-                Ok(()) => {
-                    for payload in self.descriptions.all() {
-                        self.write(RecordKind::Frame, Lsn::ZERO, &payload)?;
-                    }
-                }
-                // The old file goes on; what does not fit into it either is waited for by `sync`.
-                Err(WalError::DiskFull { .. }) => {}
-                Err(error) => return Err(disk(&error)),
-            }
+    /// Closes the file if it is full and nothing is half in it. This is asked after every frame: what comes in together
+    /// rarely ends where a transaction does.
+    fn close_if_full(&mut self) -> Result<()> {
+        if self.place != PlaceInStream::Between || !self.file_is_full() {
+            return Ok(());
         }
-        self.forget()
+        match self.wal.rotate() {
+            Ok(()) => {
+                self.look_at = SMALL_FILE_BYTES;
+                for payload in self.descriptions.all() {
+                    self.write(RecordKind::Frame, Lsn::ZERO, &payload)?;
+                }
+                Ok(())
+            }
+            // The old file goes on; what does not fit into it either is waited for by `sync`.
+            Err(WalError::DiskFull { .. }) => Ok(()),
+            Err(error) => Err(disk(&error)),
+        }
     }
 
     /// Files go whole, and never the last one: on a small disk they must be small for that to leave room.
-    fn file_is_full(&self) -> bool {
+    fn file_is_full(&mut self) -> bool {
         let bytes = self.wal.file_bytes();
+        if bytes < self.look_at {
+            return false;
+        }
+        self.look_at = bytes + LOOK_AGAIN_AFTER;
         let share = |free: u64| bytes >= free / FILES_IN_WHAT_IS_FREE;
-        bytes >= FILE_BYTES || (bytes >= SMALL_FILE_BYTES && self.wal.free_bytes().is_some_and(share))
+        bytes >= FILE_BYTES || self.wal.free_bytes().is_some_and(share)
     }
 
     /// Removes the files that nobody needs.

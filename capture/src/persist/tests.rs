@@ -43,14 +43,11 @@ impl Running {
 
     /// A transaction that ends at `end`, with a change of `bytes` bytes.
     fn transaction(&self, end: u64, bytes: usize) {
-        let (commit_lsn, commit_time) = (Lsn(end - 8), Timestamp::UNIX_EPOCH);
-        let begin = Message::Begin(Begin { final_lsn: commit_lsn, commit_time, xid: 7 });
-        let commit = Message::Commit(Commit { commit_lsn, end_lsn: Lsn(end), commit_time });
-        let mut change = vec![0; bytes];
-        change[0] = b'I';
-        let frames = [Bytes::from(encode(&begin)), Bytes::from(change), Bytes::from(encode(&commit))];
-        let events = frames.map(|payload| Event::Frame { start: commit_lsn, payload });
-        self.arrivals.blocking_send(Arrival::Events(events.into())).unwrap();
+        self.arrive(transaction(end, bytes).into());
+    }
+
+    fn arrive(&self, events: Vec<Event>) {
+        self.arrivals.blocking_send(Arrival::Events(events)).unwrap();
     }
 
     /// Waits for the end of a transaction to be handed on; returns its place in the local WAL.
@@ -81,6 +78,17 @@ impl Running {
             .filter(|e| e.path().extension().is_some())
             .count()
     }
+}
+
+/// The frames of a transaction that ends at `end`, with a change of `bytes` bytes.
+fn transaction(end: u64, bytes: usize) -> [Event; 3] {
+    let (commit_lsn, commit_time) = (Lsn(end - 8), Timestamp::UNIX_EPOCH);
+    let begin = Message::Begin(Begin { final_lsn: commit_lsn, commit_time, xid: 7 });
+    let commit = Message::Commit(Commit { commit_lsn, end_lsn: Lsn(end), commit_time });
+    let mut change = vec![0; bytes];
+    change[0] = b'I';
+    let frames = [Bytes::from(encode(&begin)), Bytes::from(change), Bytes::from(encode(&commit))];
+    frames.map(|payload| Event::Frame { start: commit_lsn, payload })
 }
 
 #[test]
@@ -137,6 +145,16 @@ fn what_arrives_elsewhere_makes_room_while_the_disk_is_full() {
     assert!(run.progress.now().disk_full);
     run.disk.make_room();
     run.handed_on(1);
+}
+
+/// A backlog comes in groups that end anywhere: a file that waited for one to end between transactions would grow on.
+#[test]
+fn a_file_ends_with_a_transaction_though_the_next_came_with_it() {
+    let run = Running::start();
+    let [begin, change, _] = transaction(200, 50);
+    run.arrive(transaction(100, 65 << 20).into_iter().chain([begin, change]).collect());
+    run.handed_on(1);
+    assert_eq!(run.files(), 2);
 }
 
 /// The server may forget what it was told (protocol fact 3).

@@ -62,7 +62,10 @@ async fn walk(major: i32) -> Result<()> {
     ensure!(row.get::<_, i32>(0) == major, "another version runs: {}", row.get::<_, i32>(0));
     // What the server was asked for, in its own words.
     let asked: String = source
-        .query_one("SELECT query FROM pg_stat_activity WHERE backend_type = 'walsender'", &[])
+        .query_one(
+            "SELECT query FROM pg_stat_activity WHERE backend_type = 'walsender' AND query LIKE 'START_REPLICATION%'",
+            &[],
+        )
         .await?
         .get(0);
     for option in ["proto_version '2'", "messages 'true'", "streaming 'on'"] {
