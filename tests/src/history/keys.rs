@@ -50,8 +50,7 @@ impl KeyKind {
 
     /// The key's columns as SQL expressions.
     pub(super) fn values(self, key: u32) -> Vec<String> {
-        let of_texts = TEXTS.len() as u32;
-        let (text, rest) = (TEXTS[(key % of_texts) as usize], key / of_texts);
+        let (rest, text) = (key as usize / TEXTS.len(), TEXTS[key as usize % TEXTS.len()]);
         match self {
             KeyKind::Integer | KeyKind::Group => vec![key.to_string()],
             KeyKind::Bigint => vec![(i64::from(key) * 1_000_000_007 - 9_000_000_000).to_string()],
@@ -64,7 +63,7 @@ impl KeyKind {
             }
             KeyKind::CharAndDate => vec![format!("'c{rest}'"), format!("'1999-12-31'::date + {key}")],
             KeyKind::Uuid => vec![format!("'{key:08x}-0000-4000-8000-00000000000a'::uuid")],
-            KeyKind::Numeric => vec![format!("{rest}.{:02}", key % of_texts)],
+            KeyKind::Numeric => vec![format!("{rest}.{:02}", key as usize % TEXTS.len())],
             KeyKind::Instant => vec![format!("'2024-03-31 00:30:00+00'::timestamptz + '{key} min 1 us'")],
             KeyKind::Bytes => vec![format!("'\\x{:04x}00ff'::bytea", key)],
             KeyKind::LongText => vec![format!("long_key({key})")],

@@ -79,11 +79,10 @@ impl Table {
             let _ = write!(
                 sql,
                 " PARTITION BY LIST ({column}); \
-                 CREATE TABLE {name}_low PARTITION OF {name} FOR VALUES IN ({low}); \
+                 CREATE TABLE {name}_low PARTITION OF {name} FOR VALUES IN ('a', 'A', ' a', '\"a\"'); \
                  CREATE TABLE {name}_rest PARTITION OF {name} DEFAULT",
                 column = self.key_columns[0],
-                name = self.name,
-                low = "'a', 'A', ' a', '\"a\"'"
+                name = self.name
             );
         }
         sql.push(';');

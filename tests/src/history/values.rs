@@ -155,7 +155,7 @@ impl Kind {
             Kind::TextArray => {
                 format!("ARRAY[{}, NULL, {}]", quoted(odd_text(random)), quoted(odd_text(random)))
             }
-            Kind::Mood => format!("'{}'", ["sad", "ok", "so, so \"happy\""][(n % 3) as usize]),
+            Kind::Mood => format!("'{}'", ["sad", "ok", "so, so \"happy\""][random.random_range(0..3)]),
             Kind::Toast => match random.random_range(0..10) {
                 0..=1 => text(random),
                 2 => format!("repeat({}, {})", quoted("wide ü "), 500 + n % 500),
