@@ -327,7 +327,7 @@ mod tests {
             for step in &round.steps {
                 match step {
                     Step::Disturb(Disturbance::KillCapture { .. } | Disturbance::EndCapture) => {
-                        capture = false
+                        capture = false;
                     }
                     Step::Disturb(Disturbance::StartCapture) => capture = true,
                     Step::Disturb(Disturbance::HoldDeliveries) => delivered = false,

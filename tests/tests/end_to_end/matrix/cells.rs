@@ -5,11 +5,11 @@
 pub(super) const TOASTED: [&str; 3] = ["a", "b", "c"];
 
 /// Rows that nothing is done to have this added to their key.
-const BYSTANDER: u32 = 500;
+const BYSTANDER: usize = 500;
 /// Second rows of a state, where an operation has two ways.
-const SECOND: u32 = 100;
+const SECOND: usize = 100;
 /// What changed keys have added.
-const REKEYED: u32 = 1_000;
+const REKEYED: usize = 1_000;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Identity {
@@ -115,7 +115,7 @@ struct Row {
     toast: Toast,
     /// Bits of [`TOASTED`].
     changes: u32,
-    id: u32,
+    id: usize,
 }
 
 /// The rows of one table but for the bystanders: all states, the subsets each.
@@ -128,7 +128,7 @@ fn rows() -> Vec<Row> {
             Toast::None | Toast::Changed | Toast::SetToNull => vec![7],
         };
         for changes in subsets {
-            rows.push(Row { toast, changes, id: rows.len() as u32 });
+            rows.push(Row { toast, changes, id: rows.len() });
         }
     }
     rows
@@ -243,7 +243,7 @@ impl MatrixTable {
         sql
     }
 
-    fn insert(self, row: Row, id: u32, after: bool) -> String {
+    fn insert(self, row: Row, id: usize, after: bool) -> String {
         format!(
             "INSERT INTO {} (id, cell, n, a, b, c) VALUES ({id}, '{:?}', 0, {});",
             self.name(),
@@ -253,11 +253,11 @@ impl MatrixTable {
     }
 
     /// `set` goes behind a comma.
-    fn update(self, id: u32, set: &str) -> String {
+    fn update(self, id: usize, set: &str) -> String {
         format!("UPDATE {} SET {} WHERE id = {id};", self.name(), set.trim_start_matches(", "))
     }
 
-    fn delete(self, id: u32) -> String {
+    fn delete(self, id: usize) -> String {
         format!("DELETE FROM {} WHERE id = {id};", self.name())
     }
 
@@ -272,7 +272,7 @@ impl MatrixTable {
     }
 
     /// The operation on one row; some can be done in a second way.
-    fn change(self, row: Row, id: u32, second: bool) -> String {
+    fn change(self, row: Row, id: usize, second: bool) -> String {
         let set = row.set();
         let plus_one = ", n = n + 1";
         let toasted_only = if set.is_empty() { ", a = a, b = b, c = c" } else { &set };
