@@ -9,7 +9,7 @@ mod standby;
 pub mod workload;
 
 pub use aws::Aws;
-pub use processes::{kill, loader_pids, signal, wait_for_end};
+pub use processes::{kill, loader_pids, peak_memory, signal, wait_for_end};
 pub use rustix::process::Signal;
 pub use sandbox::{Sandbox, binary, run};
 pub use standby::Standby;

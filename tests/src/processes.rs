@@ -32,6 +32,15 @@ pub fn wait_for_end(pid: u32) -> anyhow::Result<()> {
     anyhow::bail!("process {pid} does not end")
 }
 
+/// The most memory that the process has had resident, in bytes; none if it is gone.
+#[must_use]
+pub fn peak_memory(pid: u32) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kilobytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kilobytes * 1024)
+}
+
 /// Is there such a process, and is it no zombie?
 pub(crate) fn is_running(pid: u32) -> bool {
     stat(pid).is_some_and(|(state, _)| state != 'Z')

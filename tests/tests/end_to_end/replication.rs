@@ -1,9 +1,9 @@
 //! What is written to the source arrives.
 
-use anyhow::Result;
+use anyhow::{Context, Result, ensure};
 use re_dms_shared::manifest::{Action, Altered, Manifest};
 use re_dms_tests::workload::Workload;
-use re_dms_tests::{Aws, Sandbox};
+use re_dms_tests::{Aws, Sandbox, peak_memory};
 
 #[tokio::test]
 async fn a_mixed_workload_is_equal_on_both_sides() -> Result<()> {
@@ -122,12 +122,15 @@ async fn truncate_key_added_later_and_a_transaction_larger_than_memory() -> Resu
     transaction
         .batch_execute(
             "INSERT INTO b SELECT g, 'old ' || g FROM generate_series(1, 100) g; TRUNCATE b;
-             INSERT INTO b SELECT g, repeat(md5(g::text), 10) FROM generate_series(1, 100000) g;
+             INSERT INTO b SELECT g, repeat(md5(g::text), 10) FROM generate_series(1, 300000) g;
              UPDATE b SET v = 'changed' WHERE id % 3 = 0; DELETE FROM b WHERE id % 7 = 0",
         )
         .await?;
     transaction.commit().await?;
     sandbox.wait_and_compare()?;
+    // Invariant 7: 130 MB came in one transaction, and the program needs some memory of its own.
+    let peak = peak_memory(sandbox.pid("capture")?).context("the capture runs")?;
+    ensure!(peak * 10 <= ((8 + 64) << 20) * 13, "peak memory: {peak} bytes");
     source.batch_execute("TRUNCATE a, b; INSERT INTO a VALUES (1, 'again')").await?;
     sandbox.wait_and_compare()?;
     Ok(())
