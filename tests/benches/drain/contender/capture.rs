@@ -14,6 +14,7 @@ use re_dms_capture::receive::{self, Receiver};
 use re_dms_capture::relations::Relations;
 use re_dms_capture::retention::Retention;
 use re_dms_capture::rows::RenderOptions;
+use re_dms_capture::slot_watch::Server;
 use re_dms_capture::stage::{Stager, StreamIdentity};
 use re_dms_capture::wal::LocalWal;
 use re_dms_shared::Lsn;
@@ -58,6 +59,7 @@ impl Front {
         drop(client);
 
         let progress = Arc::new(Progress::new(Snapshot {
+            policy: POLICY,
             durable: Durable(start),
             held: start,
             staged: Staged(start),
@@ -69,8 +71,7 @@ impl Front {
         let (wal, _recovery) = LocalWal::open(&config.data_dir.join("wal"), "bench")?;
         let (arrivals_in, arrivals) = mpsc::channel(GROUPS_BETWEEN);
         let (inputs_in, inputs) = sync_channel(GROUPS_BETWEEN);
-        let persister =
-            Persister::new(wal, start, POLICY, Arc::clone(&retention), Arc::clone(&progress), inputs_in);
+        let persister = Persister::new(wal, start, Arc::clone(&retention), Arc::clone(&progress), inputs_in);
         let persisting =
             thread::Builder::new().name("local-wal".into()).spawn(move || persister.run(arrivals))?;
         let (stop, stopping) = watch::channel(false);
@@ -79,6 +80,7 @@ impl Front {
             server,
             progress: Arc::clone(&progress),
             arrivals: arrivals_in,
+            watched: watch::channel(Server::Unknown).1,
             stop: stopping,
         };
         Ok(Self { config, progress, retention, receiver, persisting, inputs, stop, start })
@@ -147,7 +149,7 @@ pub(super) async fn drain_to_files(task: &Task) -> Result<Figures> {
             gzip_level: config.batch.gzip_level,
         },
         progress: Arc::clone(&progress),
-        flight: Arc::new(Mutex::new(Flight::new(0, 0, start))),
+        flight: Arc::new(Mutex::new(Flight::new(0, 0, start, None))),
         announce,
         predecessor: None,
         start_lsn: start,
