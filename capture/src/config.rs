@@ -15,7 +15,10 @@ use reader::Reader;
 pub use reader::{ConfigErrors, Problem};
 pub use units::ByteSize;
 
+use re_dms_shared::manifest::Compression;
+
 use crate::replication::{ConnectParams, ReplicationError};
+use crate::rows::Codec;
 
 /// Everything that a stream's capture needs to know.
 #[derive(Clone, Debug)]
@@ -119,8 +122,8 @@ pub struct BatchConfig {
     pub max_memory: ByteSize,
     /// A data file's size before compression.
     pub max_file_bytes: ByteSize,
-    /// gzip level, 1 to 9.
-    pub gzip_level: u32,
+    /// How data files are compressed: `compression` and the level that goes with it.
+    pub codec: Codec,
 }
 
 /// Where segments go.
@@ -257,12 +260,18 @@ fn read(reader: &mut Reader) -> Option<Config> {
         ),
         retained_wal_fallback: reader.or_default("slot.retained_wal_fallback", units::boolean, false),
     };
+    let compression = reader.or_default("batch.compression", compression, Compression::Gzip);
+    let gzip_level = reader.or_default("batch.gzip_level", level, 1);
+    let zstd_level = reader.or_default("batch.zstd_level", level, 1);
     let batch = BatchConfig {
         interval: reader.or_default("batch.interval", units::duration, Duration::from_secs(5)),
         max_bytes: reader.or_default("batch.max_bytes", units::bytes, ByteSize::mebibytes(64)),
         max_memory: reader.or_default("batch.max_memory", units::bytes, ByteSize::mebibytes(256)),
         max_file_bytes: reader.or_default("batch.max_file_bytes", units::bytes, ByteSize::mebibytes(32)),
-        gzip_level: reader.or_default("batch.gzip_level", gzip_level, 3),
+        codec: match compression {
+            Compression::Gzip => Codec::Gzip(gzip_level),
+            Compression::Zstd => Codec::Zstd(zstd_level),
+        },
     };
     if batch.max_bytes > batch.max_memory {
         reader.problem(
@@ -387,7 +396,15 @@ fn log_filter(text: &str) -> Result<String, String> {
     parsed.map(|_| text.to_owned()).map_err(|error| format!("is no log filter: {error}"))
 }
 
-fn gzip_level(text: &str) -> Result<u32, String> {
+fn compression(text: &str) -> Result<Compression, String> {
+    match text {
+        "gzip" => Ok(Compression::Gzip),
+        "zstd" => Ok(Compression::Zstd),
+        _ => Err("must be gzip or zstd".into()),
+    }
+}
+
+fn level(text: &str) -> Result<u8, String> {
     let level = text.parse().ok().filter(|level| (1..=9).contains(level));
     level.ok_or_else(|| "must be a number from 1 to 9".into())
 }

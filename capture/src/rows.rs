@@ -1,20 +1,26 @@
-//! Rows as files: the text of every value as `COPY` reads it, CSV, and gzip, in memory.
+//! Rows as files: the text of every value as `COPY` reads it, CSV, and gzip or zstd, in memory.
 //!
-//! Pure: a load of the [`batch`](crate::batch) goes in, finished files come out. What can't arrive exact meets a
+//! Pure: a load of the [`batch`](crate::batch) is [split] into the rows of its files, and each of these
+//! [becomes a file](FileRows::render), in any order and on any thread. What can't arrive exact meets a
 //! policy and is counted by column: a value that Redshift has no form for becomes NULL, a text that is longer than its
 //! column is cut. Key columns never do: a key that is not exact would lose its row, so that is an error.
 
 mod array;
+mod compress;
 mod csv;
 mod error;
-mod files;
 mod json;
+mod options;
+mod present;
 mod renderer;
+mod split;
 mod value;
 
+pub use compress::Codec;
 pub use error::RenderError;
-pub use files::RenderedFile;
-pub use renderer::{RenderOptions, RenderedLoad, write_load};
+pub use options::RenderOptions;
+pub use renderer::{FileSummary, RenderedFile};
+pub use split::{FileRows, LoadContext, LoadSummary, split};
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -185,16 +185,12 @@ impl Stream {
             items_in,
         );
         let persister = Persister::new(wal, held, retention, Arc::clone(&progress), inputs_in);
-        let options = RenderOptions {
-            max_file_bytes: config.batch.max_file_bytes.bytes(),
-            gzip_level: config.batch.gzip_level,
-        };
         let predecessor = place.last_segment.map(|(seq, sha256)| Predecessor { seq, sha256 });
         let stager = Stager {
             identity,
             objects,
             layout,
-            options,
+            options: RenderOptions::new(&config.batch),
             progress: Arc::clone(&progress),
             flight,
             announce,

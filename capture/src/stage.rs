@@ -1,33 +1,28 @@
 //! Making a batch durable on S3: its files, then its manifest, written once (invariant 4). From there on the segment
 //! exists, whatever happens to this process.
 
+mod steps;
 mod store;
 
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
-use futures_util::{StreamExt, TryStreamExt};
 use jiff::Timestamp;
 use re_dms_shared::lsn::Staged;
-use re_dms_shared::manifest::{
-    self, Action, DataFile, Load, Manifest, Predecessor, Step, copy_manifest_json, sha256_hex,
-};
+use re_dms_shared::manifest::{Manifest, Predecessor, Step, lowest_format, sha256_hex};
 use re_dms_shared::message::{self, SegmentStaged};
 use re_dms_shared::s3_layout::{SegmentLayout, StreamLayout};
 use re_dms_shared::{Lsn, sql};
 use tokio::sync::mpsc;
 
 use crate::aws::PutOnce;
-use crate::batch::{LoadData, StepAction, StepData};
+use crate::batch::StepData;
 use crate::error::{Error, Result, Who};
 use crate::flight::Flight;
 use crate::progress::Progress;
 use crate::retry;
-use crate::rows::{self, RenderOptions, RenderedLoad};
+use crate::rows::RenderOptions;
 pub use store::SegmentStore;
-
-/// Steps rendered and uploaded at the same time: one for each core that the rest leaves, and one waiting for S3.
-const STEPS_AT_ONCE: usize = 3;
 
 /// What the collector hands over, in order.
 #[derive(Debug)]
@@ -114,82 +109,10 @@ impl<S: SegmentStore> Stager<S> {
         self.layout.segment(&self.identity.epoch, self.next_seq())
     }
 
-    /// Renders and uploads steps, several at a time, in order of their numbers.
-    async fn stage_steps(&self, before: usize, data: Vec<StepData>) -> Result<Vec<Step>> {
-        let staged = data.into_iter().enumerate().map(|(position, data)| {
-            let number = u32::try_from(before + position + 1).unwrap_or(u32::MAX);
-            self.stage_step(number, data)
-        });
-        futures_util::stream::iter(staged).buffered(STEPS_AT_ONCE).try_collect().await
-    }
-
-    async fn stage_step(&self, number: u32, data: StepData) -> Result<Step> {
-        let StepData { shape, action } = data;
-        let table = shape.table().clone();
-        let action = match action {
-            StepAction::Truncate => Action::Truncate,
-            StepAction::Load(load) => {
-                let rendered = self.render(Arc::clone(&shape), load).await?;
-                Action::Load(self.upload(number, &shape.source_name(), rendered).await?)
-            }
-        };
-        Ok(Step { number, table, action })
-    }
-
-    /// On a thread of its own: this is where the CPU time goes.
-    async fn render(&self, shape: Arc<crate::batch::TableShape>, load: LoadData) -> Result<RenderedLoad> {
-        let options = self.options;
-        let rendered = tokio::task::spawn_blocking(move || rows::write_load(&shape, &load, &options)).await;
-        let rendered = rendered.map_err(|error| {
-            Error::fatal(Who::Machine, format!("rendering a step broke off: {error}"), "report this as a bug")
-        })?;
-        rendered.map_err(|error| Error::told(Who::Stream, false, &error))
-    }
-
-    async fn upload(&self, number: u32, table: &str, rendered: RenderedLoad) -> Result<Load> {
-        let segment = self.segment_layout();
-        let attempt = &self.identity.attempt;
-        let mut files = Vec::with_capacity(rendered.files.len());
-        for (position, file) in rendered.files.into_iter().enumerate() {
-            let file_number = u32::try_from(position + 1).unwrap_or(u32::MAX);
-            let key = segment.data(number, table, file_number, attempt);
-            let body = Bytes::from(file.gz);
-            let bytes = body.len() as u64;
-            self.put(&key, &body).await?;
-            files.push(DataFile { key, rows: file.rows, bytes, sha256: file.sha256 });
-        }
-        let copy_manifest = segment.copy_manifest(number, table, attempt);
-        self.put(&copy_manifest, &Bytes::from(copy_manifest_json(self.objects.bucket(), &files))).await?;
-        self.progress.update(|state| {
-            state.rows_written += rendered.rows.total();
-            state.bytes_written += files.iter().map(|file| file.bytes).sum::<u64>();
-        });
-        for altered in &rendered.altered {
-            tracing::warn!(
-                table,
-                column = %altered.column,
-                policy = %altered.policy,
-                values = altered.values,
-                "values that Redshift can't hold met a policy"
-            );
-        }
-        Ok(Load {
-            copy_manifest,
-            files,
-            rows: rendered.rows,
-            present_sets: rendered.present_sets,
-            altered: rendered.altered,
-        })
-    }
-
-    async fn put(&self, key: &str, body: &Bytes) -> Result<()> {
-        retry::until_done(&self.progress, || self.objects.put(key, body.clone())).await
-    }
-
     async fn finish_segment(&mut self, steps: Vec<Step>, cut: Cut) -> Result<()> {
         let seq = self.next_seq();
         let manifest = Manifest {
-            format: manifest::FORMAT,
+            format: lowest_format(&steps),
             stream: self.identity.stream.clone(),
             epoch: self.identity.epoch.clone(),
             seq,

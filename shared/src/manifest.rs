@@ -1,5 +1,7 @@
 //! `manifest.json`: what a segment is. Written once, last, after every file that it names.
 
+use std::ops::AddAssign;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -7,14 +9,25 @@ use sha2::{Digest, Sha256};
 use crate::lsn::Lsn;
 use crate::types::RedshiftType;
 
-/// The format that this build writes and the newest that it reads. Every older one is read too: format 1 knew no
-/// [`Operation::Remove`].
-pub const FORMAT: u32 = 2;
+/// The newest format that this build reads. Every older one is read too: format 1 knew no [`Operation::Remove`], format 2
+/// only [`Compression::Gzip`].
+pub const FORMAT: u32 = 3;
+
+/// The lowest format that says all that the steps hold: what a manifest is written in, so that an older loader goes on as
+/// long as it can.
+#[must_use]
+pub fn lowest_format(steps: &[Step]) -> u32 {
+    let needs_3 = |step: &Step| match &step.action {
+        Action::Load(load) => load.compression != Compression::Gzip,
+        Action::Truncate => false,
+    };
+    if steps.iter().any(needs_3) { 3 } else { 2 }
+}
 
 /// A segment: whole transactions of one epoch, as ordered steps.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
-    /// [`FORMAT`] when it was written.
+    /// What [`lowest_format`] said when it was written.
     pub format: u32,
     /// The stream's name.
     pub stream: String,
@@ -116,6 +129,9 @@ pub struct Load {
     pub copy_manifest: String,
     /// The data.
     pub files: Vec<DataFile>,
+    /// How the files are compressed, all in one way. Format 3; before that it was always gzip.
+    #[serde(default, skip_serializing_if = "Compression::is_gzip")]
+    pub compression: Compression,
     /// Rows by operation; their sum is the sum of the files' rows.
     pub rows: RowCounts,
     /// For updates: the sets of columns that a row holds, as ascending positions in the table's columns. A row names
@@ -124,6 +140,42 @@ pub struct Load {
     /// Values that could not arrive exact and met a policy, by column. Empty if every value is exact.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub altered: Vec<Altered>,
+}
+
+/// How data files are compressed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Compression {
+    /// One gzip member a file.
+    #[default]
+    Gzip,
+    /// One zstd frame a file.
+    Zstd,
+}
+
+impl Compression {
+    /// The option of `COPY`.
+    #[must_use]
+    pub fn copy_option(self) -> &'static str {
+        match self {
+            Compression::Gzip => "GZIP",
+            Compression::Zstd => "ZSTD",
+        }
+    }
+
+    /// How keys of such files end.
+    #[must_use]
+    pub fn suffix(self) -> &'static str {
+        match self {
+            Compression::Gzip => ".gz",
+            Compression::Zstd => ".zst",
+        }
+    }
+
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+    fn is_gzip(&self) -> bool {
+        *self == Compression::Gzip
+    }
 }
 
 /// Values of one column that met a policy.
@@ -174,6 +226,18 @@ impl RowCounts {
     pub fn total(&self) -> u64 {
         let RowCounts { inserts, replaces, updates, deletes, moves, removes } = self;
         inserts + replaces + updates + deletes + moves + removes
+    }
+}
+
+impl AddAssign for RowCounts {
+    fn add_assign(&mut self, more: Self) {
+        let RowCounts { inserts, replaces, updates, deletes, moves, removes } = more;
+        self.inserts += inserts;
+        self.replaces += replaces;
+        self.updates += updates;
+        self.deletes += deletes;
+        self.moves += moves;
+        self.removes += removes;
     }
 }
 

@@ -4,10 +4,12 @@
 //! {prefix}/{stream}/stream.json                                    the stream's current epoch
 //! {prefix}/{stream}/{epoch}/position.json                          how far an idle stream was confirmed
 //! {prefix}/{stream}/{epoch}/segments/{seq:012}/manifest.json
-//!                                              {step:04}-{table}-{n:03}-{attempt}.csv.gz
+//!                                              {step:04}-{table}-{n:03}-{attempt}.csv.gz, or .csv.zst
 //!                                              {step:04}-{table}.copy.json
 //!                                              loaded.json
 //! ```
+
+use crate::manifest::Compression;
 
 /// Keys of one stream. All keys are relative to the bucket, without a leading slash.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,8 +85,16 @@ impl SegmentLayout {
 
     /// One data file of one step. `attempt` tells files of a run that died from those of its successor.
     #[must_use]
-    pub fn data(&self, step: u32, table: &str, number: u32, attempt: &str) -> String {
-        format!("{}/{step:04}-{}-{number:03}-{attempt}.csv.gz", self.folder, file_part(table))
+    pub fn data(
+        &self,
+        step: u32,
+        table: &str,
+        number: u32,
+        attempt: &str,
+        compression: Compression,
+    ) -> String {
+        let suffix = compression.suffix();
+        format!("{}/{step:04}-{}-{number:03}-{attempt}.csv{suffix}", self.folder, file_part(table))
     }
 }
 
@@ -115,9 +125,10 @@ mod tests {
         assert_eq!(segment.manifest(), "warehouse/main/E/segments/000000000042/manifest.json");
         assert_eq!(segment.receipt(), "warehouse/main/E/segments/000000000042/loaded.json");
         assert_eq!(
-            segment.data(3, "public.Straße x", 1, "a1b2"),
+            segment.data(3, "public.Straße x", 1, "a1b2", Compression::Gzip),
             "warehouse/main/E/segments/000000000042/0003-public.Stra_e_x-001-a1b2.csv.gz"
         );
+        assert!(segment.data(3, "t", 1, "a1b2", Compression::Zstd).ends_with("/0003-t-001-a1b2.csv.zst"));
         assert_eq!(
             segment.copy_manifest(3, "public.t", "a1b2"),
             "warehouse/main/E/segments/000000000042/0003-public.t-a1b2.copy.json"

@@ -25,7 +25,7 @@ pub enum StepAction {
 }
 
 /// The rows of one load. Never empty.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum LoadData {
     /// One entry a key; for a table without a key, new rows in the order in which they came.
     Entries(Vec<Entry>),
@@ -37,7 +37,7 @@ pub enum LoadData {
 }
 
 /// How many more, or fewer, rows of one content there are.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Copies {
     /// Bytes of a checked tuple, every cell there.
     pub row: Box<[u8]>,
@@ -46,7 +46,7 @@ pub struct Copies {
 }
 
 /// What the batch knows of one key.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
     /// Never [`Operation::Move`].
     pub operation: Operation,
@@ -56,7 +56,7 @@ pub struct Entry {
 }
 
 /// A row that gets another key.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Move {
     /// Bytes of a checked tuple: the old key's cells, in the order of the shape's key positions.
     pub old_key: Box<[u8]>,

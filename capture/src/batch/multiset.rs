@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use foldhash::fast::RandomState;
+
 use super::load::{Copies, allocated};
 use super::stage::map_bytes;
 
@@ -11,7 +13,7 @@ use super::stage::map_bytes;
 /// come and go, as many are left.
 #[derive(Debug, Default)]
 pub(super) struct Multiset {
-    changes: HashMap<Box<[u8]>, Change>,
+    changes: HashMap<Box<[u8]>, Change, RandomState>,
     next: u64,
     /// Heap bytes of the rows.
     held: usize,

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use foldhash::fast::RandomState;
 use re_dms_shared::manifest::Operation;
 
 use super::load::{Entry, LoadData, Move, allocated};
@@ -15,12 +16,12 @@ use super::multiset::Multiset;
 #[derive(Debug, Default)]
 pub(super) struct Stage {
     /// Position in `entries` by key.
-    index: HashMap<Box<[u8]>, usize>,
+    index: HashMap<Box<[u8]>, usize, RandomState>,
     /// In the order in which the keys first came; `None` where a move took an entry away. A delete's row is empty
     /// until the stage is closed: its key is in `index`.
     entries: Vec<Option<Entry>>,
     /// The keys that moves left and arrived at.
-    moved: HashMap<Box<[u8]>, Place>,
+    moved: HashMap<Box<[u8]>, Place, RandomState>,
     moves: Vec<Move>,
     /// A table without a key has all its rows here once one of them goes; until then they are entries, which costs less.
     multiset: Option<Multiset>,

@@ -74,6 +74,22 @@ acks_url = "https://sqs.example/1/acks"
 }
 
 #[test]
+fn the_level_is_that_of_the_compression() {
+    let levels = [("RE_DMS_BATCH__GZIP_LEVEL", "4"), ("RE_DMS_BATCH__ZSTD_LEVEL", "5")];
+    let codec = |more: &[(&'static str, &'static str)]| {
+        parse(MINIMAL, &[&levels[..], more].concat()).map(|config| config.batch.codec)
+    };
+    assert_eq!(codec(&[]).unwrap(), Codec::Gzip(4));
+    assert_eq!(codec(&[("RE_DMS_BATCH__COMPRESSION", "zstd")]).unwrap(), Codec::Zstd(5));
+    let error = codec(&[
+        ("RE_DMS_BATCH__COMPRESSION", "lz4"),
+        ("RE_DMS_BATCH__GZIP_LEVEL", "0"),
+        ("RE_DMS_BATCH__ZSTD_LEVEL", "22"),
+    ]);
+    assert_eq!(error.unwrap_err().problems().len(), 3);
+}
+
+#[test]
 fn broken_toml_names_the_line_and_not_its_text() {
     let error = parse("stream = \"main\"\npassword = hunter2\n", &[]).unwrap_err().to_string();
     assert!(error.contains("line 2"), "{error}");

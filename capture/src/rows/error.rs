@@ -47,7 +47,7 @@ pub enum RenderError {
         /// `schema.name` on the source.
         table: String,
     },
-    /// gzip refused.
-    #[error("a data file can't be compressed: {0}")]
-    Compression(#[from] std::io::Error),
+    /// The compressor refused.
+    #[error("a data file can't be compressed: {0} (hint: report this as a bug)")]
+    Compression(String),
 }

@@ -1,98 +1,90 @@
-//! A load's rows, one after the other, as CSV.
+//! One file's rows, one after the other, as CSV.
 
-use std::collections::HashMap;
+use re_dms_shared::manifest::{Operation, RowCounts, sha256_hex};
 
-use re_dms_shared::manifest::{Altered, Operation, RowCounts};
-
+use super::compress::Codec;
 use super::csv::NULL;
 use super::error::RenderError;
-use super::files::{FileWriter, RenderedFile};
+use super::present::Cursor;
+use super::split::{FileRows, LoadContext};
 use super::value::{ColumnWriter, MAX_ROW_BYTES, Malformed, Outcome, Scratch};
-use crate::batch::{LoadData, TableShape};
+use crate::batch::LoadData;
 use crate::pgoutput::{Cell, Tuple};
 
-/// How files are made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RenderOptions {
-    /// Text in a file before compression, about; a load that is larger becomes several files of one size.
-    pub max_file_bytes: usize,
-    /// 0 to 9.
-    pub gzip_level: u32,
-}
-
-impl Default for RenderOptions {
-    fn default() -> Self {
-        Self { max_file_bytes: 64 * 1024 * 1024, gzip_level: 1 }
-    }
-}
-
-/// A load as files, with what its manifest says about them.
+/// A finished data file.
 #[derive(Debug)]
-pub struct RenderedLoad {
-    /// Never empty.
-    pub files: Vec<RenderedFile>,
+pub struct RenderedFile {
+    /// Its bytes, compressed.
+    pub bytes: Vec<u8>,
+    /// Of `bytes`: 64 lower-case hex digits.
+    pub sha256: String,
+    /// What it holds.
+    pub summary: FileSummary,
+}
+
+/// What a file holds.
+#[derive(Clone, Debug)]
+pub struct FileSummary {
     /// Rows by operation.
     pub rows: RowCounts,
-    /// The sets of columns that updates and moves hold, key columns included.
-    pub present_sets: Vec<Vec<usize>>,
-    /// Values that met a policy: a value is counted once a policy, however many of its elements met it.
-    pub altered: Vec<Altered>,
+    /// By column.
+    pub(super) tallies: Vec<Tally>,
 }
 
-/// Writes a load's rows as gzip CSV.
-///
-/// # Errors
-/// See [`RenderError`].
-pub fn write_load(
-    shape: &TableShape,
-    load: &LoadData,
-    options: &RenderOptions,
-) -> Result<RenderedLoad, RenderError> {
-    let mut renderer = Renderer::new(shape);
-    let mut files = FileWriter::new(load.row_bytes(), options.max_file_bytes, options.gzip_level);
-    let mut text = Vec::new();
-    match load {
-        LoadData::Entries(entries) => {
-            for entry in entries {
-                let row = Row {
-                    operation: entry.operation,
-                    tuple: Tuple::from_checked(&entry.row),
-                    tail: Tail::None,
-                };
-                renderer.push_row(row, &mut text)?;
-                files.row_done(&mut text, entry.row.len())?;
+/// Values of one column that met policies.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Tally {
+    pub(super) nulled: u64,
+    pub(super) truncated: u64,
+}
+
+impl FileRows {
+    /// Writes the rows as compressed CSV. Takes them, so that memory is free again row by row.
+    ///
+    /// # Errors
+    /// See [`RenderError`].
+    pub fn render(self, context: &LoadContext, codec: Codec) -> Result<RenderedFile, RenderError> {
+        let mut text = Vec::with_capacity(text_bytes(&self.rows));
+        let mut renderer = Renderer::new(context, self.removals_before);
+        match self.rows {
+            LoadData::Entries(entries) => {
+                for entry in entries {
+                    let tuple = Tuple::from_checked(&entry.row);
+                    renderer
+                        .push_row(Row { operation: entry.operation, tuple, tail: Tail::None }, &mut text)?;
+                }
             }
-        }
-        LoadData::Moves(moves) => {
-            for moved in moves {
-                let row = Row {
-                    operation: Operation::Move,
-                    tuple: Tuple::from_checked(&moved.row),
-                    tail: Tail::OldKey(Tuple::from_checked(&moved.old_key)),
-                };
-                renderer.push_row(row, &mut text)?;
-                files.row_done(&mut text, moved.row.len() + moved.old_key.len())?;
+            LoadData::Moves(moves) => {
+                for moved in moves {
+                    let tuple = Tuple::from_checked(&moved.row);
+                    let tail = Tail::OldKey(Tuple::from_checked(&moved.old_key));
+                    renderer.push_row(Row { operation: Operation::Move, tuple, tail }, &mut text)?;
+                }
             }
-        }
-        LoadData::Copies(rows) => {
-            let removes = rows.iter().any(|copies| copies.change < 0);
-            for copies in rows {
-                let (operation, tail) = match copies.change {
-                    ..0 => (Operation::Remove, Tail::Removal(copies.change.unsigned_abs())),
-                    _ if removes => (Operation::Insert, Tail::NoRemoval),
-                    _ => (Operation::Insert, Tail::None),
-                };
-                let row = Row { operation, tuple: Tuple::from_checked(&copies.row), tail };
-                for _ in 0..copies.lines() {
-                    renderer.push_row(row, &mut text)?;
-                    files.row_done(&mut text, copies.row.len())?;
+            LoadData::Copies(rows) => {
+                for copies in rows {
+                    let (operation, tail) = match copies.change {
+                        ..0 => (Operation::Remove, Tail::Removal(copies.change.unsigned_abs())),
+                        _ if context.has_removals => (Operation::Insert, Tail::NoRemoval),
+                        _ => (Operation::Insert, Tail::None),
+                    };
+                    let row = Row { operation, tuple: Tuple::from_checked(&copies.row), tail };
+                    for _ in 0..copies.lines() {
+                        renderer.push_row(row, &mut text)?;
+                    }
                 }
             }
         }
+        let summary = FileSummary { rows: renderer.rows, tallies: renderer.tallies };
+        let bytes = codec.compress(&text)?;
+        let sha256 = sha256_hex(&bytes);
+        Ok(RenderedFile { bytes, sha256, summary })
     }
-    let files = files.finish(&mut text)?;
-    let altered = renderer.altered();
-    Ok(RenderedLoad { files, rows: renderer.rows, present_sets: renderer.present_sets.sets, altered })
+}
+
+/// About as much as the rows' text will take: a cell's five bytes in memory make up for its comma, and for some quotes.
+fn text_bytes(rows: &LoadData) -> usize {
+    rows.row_bytes() + 8 * rows.rows()
 }
 
 #[derive(Clone, Copy)]
@@ -114,17 +106,11 @@ enum Tail<'a> {
     NoRemoval,
 }
 
-/// Values of one column that met policies.
-#[derive(Clone, Copy, Default)]
-struct Tally {
-    nulled: u64,
-    truncated: u64,
-}
-
 struct Renderer<'a> {
-    shape: &'a TableShape,
+    context: &'a LoadContext,
     columns: Vec<ColumnWriter>,
-    present_sets: PresentSets,
+    cursor: Cursor,
+    removals_before: u64,
     tallies: Vec<Tally>,
     rows: RowCounts,
     /// Columns of the row at hand whose values met a policy.
@@ -133,12 +119,14 @@ struct Renderer<'a> {
 }
 
 impl<'a> Renderer<'a> {
-    fn new(shape: &'a TableShape) -> Self {
+    fn new(context: &'a LoadContext, removals_before: u64) -> Self {
+        let shape = &context.shape;
         let columns = shape.columns().iter().zip(shape.classes());
         Self {
-            shape,
+            context,
             columns: columns.map(|(column, &class)| ColumnWriter::new(column, class)).collect(),
-            present_sets: PresentSets::default(),
+            cursor: Cursor::default(),
+            removals_before,
             tallies: vec![Tally::default(); shape.columns().len()],
             rows: RowCounts::default(),
             row_outcomes: Vec::new(),
@@ -149,7 +137,10 @@ impl<'a> Renderer<'a> {
     /// Appends the row to `out` and counts it.
     fn push_row(&mut self, row: Row<'_>, out: &mut Vec<u8>) -> Result<(), RenderError> {
         let present_set = match row.operation {
-            Operation::Update | Operation::Move => Some(self.present_sets.position(row.tuple)),
+            Operation::Update | Operation::Move => {
+                let known = self.context.present_sets.position(row.tuple, &mut self.cursor);
+                Some(known.ok_or_else(|| self.incomplete())?)
+            }
             Operation::Insert | Operation::Replace | Operation::Delete | Operation::Remove => None,
         };
         let start = out.len();
@@ -232,7 +223,7 @@ impl<'a> Renderer<'a> {
             Tail::None | Tail::OldKey(_) => {}
             Tail::NoRemoval => out.extend_from_slice(&[b',', NULL, b',', NULL]),
             Tail::Removal(copies) => {
-                let number = self.rows.removes + 1;
+                let number = self.removals_before + self.rows.removes + 1;
                 out.extend_from_slice(format!(",{number},{copies}").as_bytes());
             }
         }
@@ -240,9 +231,9 @@ impl<'a> Renderer<'a> {
     }
 
     fn write_old_key(&mut self, old_key: Tuple<'_>, out: &mut Vec<u8>) -> Result<(), RenderError> {
-        let shape = self.shape;
+        let context = self.context;
         let mut cells = old_key.cells();
-        for &position in shape.key_positions() {
+        for &position in context.shape.key_positions() {
             out.push(b',');
             match cells.next() {
                 Some(Cell::Null) => out.push(NULL),
@@ -262,8 +253,8 @@ impl<'a> Renderer<'a> {
         out: &mut Vec<u8>,
     ) -> Result<Outcome, RenderError> {
         let writer = self.columns[position];
-        let table = || self.shape.source_name();
-        let column = || self.shape.columns()[position].name.clone();
+        let table = || self.context.shape.source_name();
+        let column = || self.context.shape.columns()[position].name.clone();
         match writer.write(value, &mut self.scratch, out) {
             Ok(outcome) if writer.key && (outcome != Outcome::EXACT || writer.has_twin(value)) => {
                 Err(RenderError::KeyNotExact { table: table(), column: column() })
@@ -302,55 +293,13 @@ impl<'a> Renderer<'a> {
             dropped.push(position);
         }
         if length > MAX_ROW_BYTES {
-            let table = self.shape.source_name();
+            let table = self.context.shape.source_name();
             return Err(RenderError::KeyTooLong { table, limit: MAX_ROW_BYTES });
         }
         Ok(dropped)
     }
 
-    fn altered(&self) -> Vec<Altered> {
-        let columns = self.shape.columns().iter().zip(&self.tallies);
-        let policies = columns.flat_map(|(column, tally)| {
-            [("null", tally.nulled), ("truncate", tally.truncated)].map(|(policy, values)| Altered {
-                column: column.name.clone(),
-                policy: policy.to_owned(),
-                values,
-            })
-        });
-        policies.filter(|altered| altered.values > 0).collect()
-    }
-
     fn incomplete(&self) -> RenderError {
-        RenderError::Incomplete { table: self.shape.source_name() }
-    }
-}
-
-/// The different sets of columns that a load's updates hold, numbered in the order in which they come up.
-#[derive(Default)]
-struct PresentSets {
-    sets: Vec<Vec<usize>>,
-    positions: HashMap<Vec<usize>, usize>,
-    /// The set of the row at hand.
-    set: Vec<usize>,
-    /// The number of the row before: rows with one set come in runs.
-    last: usize,
-}
-
-impl PresentSets {
-    fn position(&mut self, row: Tuple<'_>) -> usize {
-        self.set.clear();
-        let present = row.cells().enumerate().filter(|(_, cell)| *cell != Cell::Unchanged);
-        self.set.extend(present.map(|(position, _)| position));
-        if self.sets.get(self.last) != Some(&self.set) {
-            self.last = match self.positions.get(&self.set) {
-                Some(&position) => position,
-                None => {
-                    self.sets.push(self.set.clone());
-                    self.positions.insert(self.set.clone(), self.sets.len() - 1);
-                    self.sets.len() - 1
-                }
-            };
-        }
-        self.last
+        RenderError::Incomplete { table: self.context.shape.source_name() }
     }
 }

@@ -44,17 +44,40 @@ fn entry(operation: Operation, cells: &[Cell<'_>]) -> Entry {
     Entry { operation, row: tuple(cells) }
 }
 
-fn render(shape: &TableShape, entries: Vec<Entry>) -> Result<RenderedLoad, RenderError> {
-    write_load(shape, &LoadData::Entries(entries), &RenderOptions::default())
+/// A load's files, written one after the other, and what is said about them.
+pub(crate) struct RenderedLoad {
+    pub(crate) files: Vec<RenderedFile>,
+    pub(crate) rows: RowCounts,
+    pub(crate) present_sets: Vec<Vec<usize>>,
+    pub(crate) altered: Vec<Altered>,
 }
 
-fn unpacked(file: &RenderedFile) -> Vec<u8> {
+/// From the last file to the first: what a file holds must not depend on which is written first.
+pub(crate) fn write_load(
+    shape: &Arc<TableShape>,
+    load: &LoadData,
+    max_file_bytes: usize,
+) -> Result<RenderedLoad, RenderError> {
+    let (context, parts) = split(Arc::clone(shape), load.clone(), max_file_bytes);
+    let files = parts.into_iter().rev().map(|rows| rows.render(&context, Codec::Gzip(1)));
+    let mut files = files.collect::<Result<Vec<_>, _>>()?;
+    files.reverse();
+    let summaries = files.iter().map(|file| file.summary.clone());
+    let LoadSummary { rows, present_sets, altered } = context.summary(summaries);
+    Ok(RenderedLoad { files, rows, present_sets, altered })
+}
+
+fn render(shape: &Arc<TableShape>, entries: Vec<Entry>) -> Result<RenderedLoad, RenderError> {
+    write_load(shape, &LoadData::Entries(entries), usize::MAX)
+}
+
+pub(crate) fn unpacked(file: &RenderedFile) -> Vec<u8> {
     let mut text = Vec::new();
     // This reader stops after one member; what follows it would be left over.
-    let mut rest = &file.gz[..];
+    let mut rest = &file.bytes[..];
     GzDecoder::new(&mut rest).read_to_end(&mut text).unwrap();
     assert!(rest.is_empty(), "one member a file");
-    assert_eq!(file.sha256, sha256_hex(&file.gz));
+    assert_eq!(file.sha256, sha256_hex(&file.bytes));
     text
 }
 
@@ -100,7 +123,7 @@ fn moves_carry_the_old_key_behind_the_row() {
         old_key: tuple(&[text("1"), text("old,part")]),
         row: tuple(&[Cell::Unchanged, text("2"), text("x"), text("new")]),
     }]);
-    let load = write_load(&shape, &moves, &RenderOptions::default()).unwrap();
+    let load = write_load(&shape, &moves, usize::MAX).unwrap();
     assert_eq!(text_of(&load), "m,0,␀,2,x,new,1,\"old,part\"\n");
     assert_eq!(load.present_sets, [[1, 2, 3]]);
     assert_eq!(load.rows.moves, 1);
@@ -118,7 +141,7 @@ fn removals_have_a_number_and_a_count_behind_the_row() {
         copies(&[text("new"), text("1")], 2),
         copies(&[Cell::Null, text("NaN")], -1),
     ];
-    let load = write_load(&shape, &LoadData::Copies(rows), &RenderOptions::default()).unwrap();
+    let load = write_load(&shape, &LoadData::Copies(rows), usize::MAX).unwrap();
     insta::assert_snapshot!(text_of(&load), @r"
     x,␀,gone,␀,1,3
     i,␀,new,1,␀,␀
@@ -128,7 +151,7 @@ fn removals_have_a_number_and_a_count_behind_the_row() {
     assert_eq!(load.rows, RowCounts { inserts: 2, removes: 2, ..RowCounts::default() });
     assert!(load.altered.is_empty(), "what was altered was counted when it came");
     let only_new = LoadData::Copies(vec![copies(&[text("new"), Cell::Null], 2)]);
-    let load = write_load(&shape, &only_new, &RenderOptions::default()).unwrap();
+    let load = write_load(&shape, &only_new, usize::MAX).unwrap();
     assert_eq!(text_of(&load), "i,␀,new,␀\ni,␀,new,␀\n", "without removals no fields for them");
 }
 
@@ -141,7 +164,7 @@ fn a_row_that_is_too_long_goes_as_it_came() {
         let rest = usize::try_from(MAX_ROW_BYTES as i64 - 2_000_000 + excess).unwrap();
         let (a, b) = (length(2_000_000), length(rest));
         let cells = [text(&a), text(&b)];
-        let shown = |load: LoadData| text_of(&write_load(&shape, &load, &RenderOptions::default()).unwrap());
+        let shown = |load: LoadData| text_of(&write_load(&shape, &load, usize::MAX).unwrap());
         let came = shown(LoadData::Entries(vec![entry(Operation::Insert, &cells)]));
         let gone = shown(LoadData::Copies(vec![copies(&cells, -1_000_000)]));
         assert_eq!(
@@ -178,7 +201,7 @@ fn a_key_is_exact_or_an_error() {
     assert!(error.to_string().starts_with("table public.t, column Key: a key's value has no exact form"));
     let old_key = tuple(&[text(&long)]);
     let moves = LoadData::Moves(vec![Move { old_key, row: tuple(&[text("new"), Cell::Unchanged]) }]);
-    let error = write_load(&shape, &moves, &RenderOptions::default()).unwrap_err();
+    let error = write_load(&shape, &moves, usize::MAX).unwrap_err();
     assert!(matches!(error, RenderError::KeyNotExact { .. }), "{error}");
 }
 
@@ -244,15 +267,13 @@ fn files_are_of_one_size_and_hold_every_row() {
     let filler = "f".repeat(100);
     let ids: Vec<String> = (0..1_000).map(|id| id.to_string()).collect();
     let entries = || ids.iter().map(|id| entry(Operation::Insert, &[text(id), text(&filler)])).collect();
-    let files = |max_file_bytes| {
-        let options = RenderOptions { max_file_bytes, gzip_level: 1 };
-        write_load(&shape, &LoadData::Entries(entries()), &options).unwrap().files
-    };
+    let files =
+        |max_file_bytes| write_load(&shape, &LoadData::Entries(entries()), max_file_bytes).unwrap().files;
     assert_eq!(files(usize::MAX).len(), 1);
     assert_eq!(files(0).len(), 1_000, "no file without a row");
     let three = files(45_000);
     assert_eq!(three.len(), 3);
-    assert!(three.iter().all(|file| (320..=340).contains(&file.rows)), "{three:?}");
+    assert!(three.iter().all(|file| (320..=340).contains(&file.summary.rows.total())), "{three:?}");
     let all: Vec<u8> = three.iter().flat_map(unpacked).collect();
     let lines: Vec<&str> = str::from_utf8(&all).unwrap().lines().collect();
     assert_eq!(lines.len(), 1_000);
@@ -265,6 +286,38 @@ fn the_same_load_gives_the_same_bytes() {
     let once =
         || render(&shape, vec![entry(Operation::Insert, &[text("x")])]).unwrap().files[0].sha256.clone();
     assert_eq!(once(), once());
+}
+
+/// A row's copies fill files up; numbers of sets and of removals go on from file to file.
+#[test]
+fn numbers_go_through_all_files_of_a_load() {
+    let keyless = shape(&[("a", TEXT)]);
+    let rows = vec![copies(&[text("gone")], -2), copies(&[text("many")], 7), copies(&[text("also")], -1)];
+    let bytes: usize = rows.iter().map(|copies| copies.row.len() * copies.lines()).sum();
+    let load = write_load(&keyless, &LoadData::Copies(rows), bytes.div_ceil(3)).unwrap();
+    let texts: Vec<_> = load.files.iter().map(|file| String::from_utf8(unpacked(file)).unwrap()).collect();
+    let many = "i,\0,many,\0,\0\n";
+    assert_eq!(
+        texts,
+        [
+            format!("x,\0,gone,1,2\n{many}{many}"),
+            many.repeat(3),
+            format!("{many}{many}x,\0,also,2,1\n")
+        ]
+    );
+    assert_eq!(load.rows, RowCounts { inserts: 7, removes: 2, ..RowCounts::default() });
+
+    let keyed = shape(&[("Id", INT4), ("a", TEXT), ("b", TEXT)]);
+    let update = |id, a, b| entry(Operation::Update, &[text(id), a, b]);
+    let entries = vec![
+        update("1", Cell::Unchanged, text("b")),
+        update("2", text("a"), Cell::Unchanged),
+        update("3", Cell::Unchanged, text("b")),
+    ];
+    let load = write_load(&keyed, &LoadData::Entries(entries), 1).unwrap();
+    let texts: Vec<_> = load.files.iter().map(|file| String::from_utf8(unpacked(file)).unwrap()).collect();
+    assert_eq!(texts, ["u,0,1,\0,b\n", "u,1,2,a,\0\n", "u,0,3,\0,b\n"]);
+    assert_eq!(load.present_sets, [[0, 2], [0, 1]]);
 }
 
 fn cell() -> impl Strategy<Value = Option<String>> {
@@ -283,7 +336,7 @@ proptest! {
             entry(Operation::Insert, &cells)
         };
         let load = LoadData::Entries(rows.iter().map(entry_of).collect());
-        let load = write_load(&shape, &load, &RenderOptions { max_file_bytes, gzip_level: 6 }).unwrap();
+        let load = write_load(&shape, &load, max_file_bytes).unwrap();
         let mut read = Vec::new();
         for file in &load.files {
             let text = unpacked(file);
@@ -294,7 +347,7 @@ proptest! {
                 prop_assert_eq!((&record[0], &record[1], record.len()), ("i", "\0", 5));
                 read.push([2, 3, 4].map(|at| Some(record[at].to_owned()).filter(|field| field != "\0")));
             }
-            prop_assert_eq!((read.len() - before) as u64, file.rows);
+            prop_assert_eq!((read.len() - before) as u64, file.summary.rows.total());
         }
         prop_assert_eq!(read, rows);
     }

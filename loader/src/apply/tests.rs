@@ -1,6 +1,8 @@
 //! One segment against every state of the ledger.
 
-use re_dms_shared::manifest::{Action, Column, DataFile, Load, Predecessor, RowCounts, Step, Table};
+use re_dms_shared::manifest::{
+    Action, Column, Compression, DataFile, Load, Predecessor, RowCounts, Step, Table,
+};
 
 use super::*;
 use crate::fake::{FakeApi, FakeObjects, Fault};
@@ -29,6 +31,7 @@ fn manifest(seq: u64) -> Manifest {
     let load = Load {
         copy_manifest: "c".into(),
         files: vec![file],
+        compression: Compression::Gzip,
         rows: RowCounts { inserts: 3, ..RowCounts::default() },
         present_sets: Vec::new(),
         altered: Vec::new(),

@@ -82,10 +82,11 @@ fn copy(input: &Input<'_>, stage: &Stage<'_>, columns: &[String]) -> Result<Stri
     let role = input.copy.role.as_ref().map_or_else(|| "default".to_owned(), |role| format!("'{role}'"));
     let region = input.copy.region.as_ref().map_or_else(String::new, |region| format!(" REGION '{region}'"));
     Ok(format!(
-        "COPY {} ({}) FROM '{source}' IAM_ROLE {role} FORMAT AS CSV GZIP MANIFEST{region} NULL AS '\\0' \
+        "COPY {} ({}) FROM '{source}' IAM_ROLE {role} FORMAT AS CSV {} MANIFEST{region} NULL AS '\\0' \
          TIMEFORMAT 'auto' DATEFORMAT 'auto' MAXERROR 0 COMPUPDATE OFF STATUPDATE OFF",
         stage.name,
-        columns.join(", ")
+        columns.join(", "),
+        stage.load.compression.copy_option()
     ))
 }
 

@@ -1,7 +1,7 @@
 //! The SQL that Redshift gets, as golden files.
 
 use re_dms_shared::Lsn;
-use re_dms_shared::manifest::{Column, DataFile, FORMAT, Load, Predecessor, RowCounts, Step};
+use re_dms_shared::manifest::{Column, Compression, DataFile, FORMAT, Load, Predecessor, RowCounts, Step};
 
 use super::*;
 
@@ -40,7 +40,14 @@ fn orders() -> Table {
 fn load(rows: RowCounts, present_sets: Vec<Vec<usize>>) -> Action {
     let file = DataFile { key: "f".into(), rows: rows.total(), bytes: 1, sha256: String::new() };
     let copy_manifest = "re_dms/main/E/segments/000000000042/0001-public.t-a1.copy.json".into();
-    Action::Load(Load { copy_manifest, files: vec![file], rows, present_sets, altered: Vec::new() })
+    Action::Load(Load {
+        copy_manifest,
+        files: vec![file],
+        compression: Compression::Gzip,
+        rows,
+        present_sets,
+        altered: Vec::new(),
+    })
 }
 
 fn inserts(rows: u64) -> Action {
@@ -98,6 +105,19 @@ fn problem(table: Table, action: Action) -> String {
 #[test]
 fn inserts_only() {
     insta::assert_snapshot!(sql(orders(), inserts(3)));
+}
+
+#[test]
+fn zstd_files_are_copied_as_such() {
+    let zstd = |mut action| {
+        let Action::Load(load) = &mut action else { panic!("a load") };
+        load.compression = Compression::Zstd;
+        action
+    };
+    let gzip = sql(orders(), inserts(3));
+    let copy = "FORMAT AS CSV GZIP MANIFEST";
+    assert_eq!(gzip.matches(copy).count(), 1, "{gzip}");
+    assert_eq!(sql(orders(), zstd(inserts(3))), gzip.replace(copy, "FORMAT AS CSV ZSTD MANIFEST"));
 }
 
 #[test]

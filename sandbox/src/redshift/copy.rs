@@ -3,6 +3,7 @@
 mod columns;
 mod csv;
 mod datetime;
+mod decoder;
 mod json;
 mod load;
 mod load_error;

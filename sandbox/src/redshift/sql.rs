@@ -19,7 +19,7 @@ mod tests;
 
 pub(crate) use alter_table::Widening;
 pub(crate) use command::{Command, parse};
-pub(crate) use copy_statement::{CopyStatement, TimeFormat};
+pub(crate) use copy_statement::{CopyStatement, FileCompression, TimeFormat};
 pub(crate) use lexer::{Token, literal, quoted, tokens};
 pub(crate) use names::TableName;
 pub(crate) use parameters::bind;

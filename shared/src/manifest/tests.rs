@@ -26,12 +26,13 @@ fn example() -> Manifest {
             bytes: 120,
             sha256: "ab".repeat(32),
         }],
+        compression: Compression::Gzip,
         rows: RowCounts { inserts: 1, updates: 1, deletes: 1, ..RowCounts::default() },
         present_sets: vec![vec![0]],
         altered: vec![Altered { column: "Note".into(), policy: "truncate".into(), values: 1 }],
     };
     Manifest {
-        format: FORMAT,
+        format: 2,
         stream: "main".into(),
         epoch: "7-1-re_dms_main-0000000000000010".into(),
         seq: 2,
@@ -63,9 +64,22 @@ fn survives_the_round_trip() {
 
 #[test]
 fn a_newer_format_is_refused_whatever_its_shape() {
-    let error = Manifest::from_json(br#"{"format": 3, "anything": "else"}"#).unwrap_err();
-    assert!(error.to_string().contains("format 3"), "{error}");
+    let error = Manifest::from_json(br#"{"format": 4, "anything": "else"}"#).unwrap_err();
+    assert!(error.to_string().contains("format 4"), "{error}");
     assert!(error.to_string().contains("hint: update the loader"), "{error}");
+}
+
+/// So that a loader which does not know it refuses instead of reading zstd as gzip.
+#[test]
+fn zstd_takes_format_3_and_says_so() {
+    let mut manifest = example();
+    assert_eq!(lowest_format(&manifest.steps), 2);
+    let Action::Load(load) = &mut manifest.steps[1].action else { panic!("a load") };
+    load.compression = Compression::Zstd;
+    assert_eq!(lowest_format(&manifest.steps), 3);
+    let json = manifest.to_json().unwrap();
+    assert!(String::from_utf8_lossy(&json).contains(r#""compression": "zstd""#));
+    assert_eq!(Manifest::from_json(&json).unwrap(), manifest);
 }
 
 /// As the first version wrote it.

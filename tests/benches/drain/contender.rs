@@ -22,6 +22,8 @@ pub(crate) enum Kind {
     Durable,
     /// The capture up to finished gzip files and manifests, in a folder instead of S3.
     Files,
+    /// The same with `batch.compression = "zstd"`.
+    FilesZstd,
     /// The capture up to its durable local WAL, on a quiet stream.
     Latency,
 }
@@ -33,6 +35,7 @@ impl Kind {
             Kind::RecvlogicalStreaming => "pg_recvlogical, streaming",
             Kind::Durable => "capture to durable WAL",
             Kind::Files => "capture to gzip files",
+            Kind::FilesZstd => "capture to zstd files",
             Kind::Latency => "lone commits",
         }
     }
@@ -85,7 +88,7 @@ pub(crate) async fn run(task: Task) -> Result<()> {
         Kind::Recvlogical | Kind::RecvlogicalStreaming => recvlogical::drain(&task)?,
         Kind::Durable => capture::drain_to_wal(&task).await?,
         Kind::Latency => capture::lone_commits(&task).await?,
-        Kind::Files => capture::drain_to_files(&task).await?,
+        Kind::Files | Kind::FilesZstd => capture::drain_to_files(&task).await?,
     };
     println!("{}", serde_json::to_string(&figures)?);
     Ok(())

@@ -62,7 +62,8 @@ enum Role {
     Contender(Task),
 }
 
-const CONTENDERS: [Kind; 4] = [Kind::Recvlogical, Kind::RecvlogicalStreaming, Kind::Durable, Kind::Files];
+const CONTENDERS: [Kind; 5] =
+    [Kind::Recvlogical, Kind::RecvlogicalStreaming, Kind::Durable, Kind::Files, Kind::FilesZstd];
 
 fn main() -> Result<()> {
     let options = Options::parse();

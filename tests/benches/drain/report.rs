@@ -192,12 +192,14 @@ impl Report {
                     push(format!("{name}: to durable WAL, CPU"), it.cpu_ratio, 1.0 / 3.0);
                 }
             }
-            if let Some(position) = find(workload, Kind::Files) {
-                let it = &workload.contenders[position];
-                push(format!("{name}: to gzip files, wall"), it.wall_ratio, 1.15);
+            for (kind, files) in [(Kind::Files, "gzip"), (Kind::FilesZstd, "zstd")] {
+                if let Some(position) = find(workload, kind) {
+                    let it = &workload.contenders[position];
+                    push(format!("{name}: to {files} files, wall"), it.wall_ratio, 1.15);
+                }
             }
             let bound = 1.3 * (self.max_memory as f64 + 64.0 * MEBIBYTE) / MEBIBYTE;
-            let captures = [Kind::Durable, Kind::Files];
+            let captures = [Kind::Durable, Kind::Files, Kind::FilesZstd];
             let peaks = workload.contenders.iter().filter(|it| captures.contains(&it.contender));
             let peak = peaks.map(|it| it.peak_rss).max().map(|peak| peak as f64 / MEBIBYTE);
             push(format!("{name}: peak memory, MiB"), peak, bound);

@@ -15,6 +15,7 @@ pub struct Parameters {
     max_file_bytes: &'static str,
     decoding_work_mem: &'static str,
     idle_interval: &'static str,
+    compression: &'static str,
 }
 
 impl Parameters {
@@ -32,6 +33,7 @@ impl Parameters {
             max_file_bytes: one_of(&["4KiB", "64KiB", "32MiB"]),
             decoding_work_mem: one_of(&["64KiB", "64KiB", "1MiB", "64MiB"]),
             idle_interval: one_of(&["200ms", "1s"]),
+            compression: one_of(&["gzip", "zstd"]),
         }
     }
 
@@ -47,6 +49,7 @@ impl Parameters {
         format!(
             "[source]\ndecoding_work_mem = \"{}\"\n[slot]\nadvance_on = \"{}\"\nidle_interval = \"{}\"\n\
              [batch]\ninterval = \"{}\"\nmax_memory = \"{}\"\nmax_bytes = \"{}\"\nmax_file_bytes = \"{}\"\n\
+             compression = \"{}\"\n\
              [queues]\nresend_after = \"5s\"\n",
             self.decoding_work_mem,
             self.advance_on,
@@ -54,7 +57,8 @@ impl Parameters {
             self.interval,
             self.max_memory,
             self.max_bytes,
-            self.max_file_bytes
+            self.max_file_bytes,
+            self.compression
         )
     }
 }

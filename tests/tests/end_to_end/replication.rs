@@ -1,7 +1,7 @@
 //! What is written to the source arrives.
 
 use anyhow::{Context, Result, ensure};
-use re_dms_shared::manifest::{Action, Altered, Manifest};
+use re_dms_shared::manifest::{Action, Altered, Compression, Manifest, sha256_hex};
 use re_dms_tests::workload::Workload;
 use re_dms_tests::{Aws, Sandbox, peak_memory};
 
@@ -108,7 +108,9 @@ async fn every_common_type_arrives_exact() -> Result<()> {
 
 #[tokio::test]
 async fn truncate_key_added_later_and_a_transaction_larger_than_memory() -> Result<()> {
-    let sandbox = Sandbox::up_with("[batch]\nmax_bytes = \"1MiB\"\nmax_memory = \"8MiB\"\n")?;
+    // Loads of several files each, in the compression that is not the default.
+    let sandbox =
+        Sandbox::up_with("[batch]\nmax_bytes = \"1MiB\"\nmax_memory = \"8MiB\"\ncompression = \"zstd\"\n")?;
     let mut source = sandbox.source().await?;
     // as pgbench -i does: rows first, the key afterwards
     source
@@ -133,6 +135,31 @@ async fn truncate_key_added_later_and_a_transaction_larger_than_memory() -> Resu
     ensure!(peak * 10 <= ((8 + 64) << 20) * 13, "peak memory: {peak} bytes");
     source.batch_execute("TRUNCATE a, b; INSERT INTO a VALUES (1, 'again')").await?;
     sandbox.wait_and_compare()?;
+    all_files_are_zstd(&Aws::of(&sandbox).await?).await
+}
+
+/// As their names, their manifests and they themselves say.
+async fn all_files_are_zstd(aws: &Aws) -> Result<()> {
+    const ZSTD_MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
+    let mut most_files = 0;
+    for key in aws.keys("/manifest.json").await? {
+        let manifest = Manifest::from_json(&aws.object(&key).await?)?;
+        let is_load = |action: &Action| matches!(action, Action::Load(_));
+        let has_loads = manifest.steps.iter().any(|step| is_load(&step.action));
+        assert_eq!(manifest.format, if has_loads { 3 } else { 2 });
+        for step in manifest.steps {
+            let Action::Load(load) = step.action else { continue };
+            assert_eq!(load.compression, Compression::Zstd);
+            most_files = most_files.max(load.files.len());
+            for file in load.files {
+                assert!(file.key.ends_with(".csv.zst"), "{}", file.key);
+                let bytes = aws.object(&file.key).await?;
+                assert_eq!((bytes.len() as u64, sha256_hex(&bytes)), (file.bytes, file.sha256));
+                assert!(bytes.starts_with(&ZSTD_MAGIC));
+            }
+        }
+    }
+    assert!(most_files > 1, "a load of several files");
     Ok(())
 }
 

@@ -2,13 +2,11 @@
 //! loader, which must end up with what a plain map says after every change by itself.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Read;
 
-use flate2::read::GzDecoder;
 use proptest::prelude::*;
 
 use super::*;
-use crate::rows::{RenderOptions, RenderedLoad, write_load};
+use crate::rows::tests::{RenderedLoad, unpacked, write_load};
 
 /// Two key columns and three others.
 const COLUMNS: &str = "AcBde";
@@ -199,8 +197,7 @@ impl Target {
             StepAction::Truncate => self.rows.clear(),
             StepAction::Load(load) => {
                 // Small files, so that loads of several come up.
-                let options = RenderOptions { max_file_bytes: 150, gzip_level: 1 };
-                let rendered = write_load(&step.shape, load, &options).unwrap();
+                let rendered = write_load(&step.shape, load, 150).unwrap();
                 self.load(&rendered);
             }
         }
@@ -249,14 +246,13 @@ fn has_key(row: &Row, first: &Option<String>, second: &Option<String>) -> bool {
 pub(super) fn staged_rows(load: &RenderedLoad) -> Vec<Row> {
     let mut rows = Vec::new();
     for file in &load.files {
-        let mut text = Vec::new();
-        GzDecoder::new(&file.gz[..]).read_to_end(&mut text).unwrap();
+        let text = unpacked(file);
         let before = rows.len();
         for record in csv::ReaderBuilder::new().has_headers(false).from_reader(&text[..]).records() {
             let field = |field: &str| (field != "\0").then(|| field.to_owned());
             rows.push(record.unwrap().iter().map(field).collect());
         }
-        assert_eq!((rows.len() - before) as u64, file.rows);
+        assert_eq!((rows.len() - before) as u64, file.summary.rows.total());
     }
     assert_eq!(rows.len() as u64, load.rows.total());
     rows

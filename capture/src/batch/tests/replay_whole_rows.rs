@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::replay::staged_rows;
 use super::*;
-use crate::rows::{RenderOptions, write_load};
+use crate::rows::tests::write_load;
 
 const FLOAT8: u32 = 701;
 
@@ -106,8 +106,7 @@ impl Source {
 /// Redshift and the loader.
 fn load(target: &mut Vec<Vec<Option<String>>>, step: &StepData) {
     let StepAction::Load(load) = &step.action else { return target.clear() };
-    let rendered =
-        write_load(&step.shape, load, &RenderOptions { max_file_bytes: 100, gzip_level: 1 }).unwrap();
+    let rendered = write_load(&step.shape, load, 100).unwrap();
     let staged = staged_rows(&rendered);
     let of = |code: &'static str| staged.iter().filter(move |row| row[0].as_deref() == Some(code));
     for (number, removal) in of("x").enumerate() {

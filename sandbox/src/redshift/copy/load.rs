@@ -1,16 +1,15 @@
 //! The flow of one COPY: find the files, read them in pieces, convert every field, and stream the rows into PostgreSQL's own
 //! `COPY … FROM STDIN` on the statement's connection.
 
-use std::io::Write;
 use std::pin::Pin;
 
 use bytes::{BufMut, Bytes, BytesMut};
-use flate2::write::MultiGzDecoder;
 use futures_util::SinkExt;
 use tokio_postgres::{Client, CopyInSink};
 
 use super::columns::{Column, target_columns};
 use super::csv::{CsvParser, Record};
+use super::decoder::Decoder;
 use super::load_error::{Code, FieldError, LoadErrorRow, shortened};
 use super::manifest::{self, Entry};
 use super::objects::Objects;
@@ -51,7 +50,7 @@ pub(crate) async fn copy(client: &Client, objects: &Objects, copy: &CopyStatemen
         match objects.open(&file.bucket, &file.key).await.map_err(CopyError::Refused)? {
             Some(mut body) => {
                 found = true;
-                loader.begin(&file);
+                loader.begin(&file)?;
                 while let Some(piece) = body.next().await {
                     let piece = piece.map_err(|_| CopyError::Refused("S3 connection was lost".to_owned()))?;
                     loader.feed(&piece)?;
@@ -95,7 +94,7 @@ struct Loader<'a> {
     columns: &'a [Column],
     rules: FieldRules,
     file: String,
-    decoder: Option<MultiGzDecoder<Vec<u8>>>,
+    decoder: Decoder,
     parser: CsvParser,
     rows: BytesMut,
 }
@@ -113,40 +112,42 @@ impl<'a> Loader<'a> {
             date_format: options.date_format,
         };
         let parser = CsvParser::new(options.delimiter, options.quote);
-        Self { copy, columns, rules, file: String::new(), decoder: None, parser, rows: BytesMut::new() }
+        Self {
+            copy,
+            columns,
+            rules,
+            file: String::new(),
+            decoder: Decoder::Plain,
+            parser,
+            rows: BytesMut::new(),
+        }
     }
 
-    fn begin(&mut self, file: &Entry) {
+    fn begin(&mut self, file: &Entry) -> Result<(), CopyError> {
         self.file = format!("s3://{}/{}", file.bucket, file.key);
-        self.decoder = self.copy.options.gzip.then(|| MultiGzDecoder::new(Vec::new()));
+        self.decoder = Decoder::new(self.copy.options.compression).map_err(|_| self.not_compressed())?;
         self.parser = CsvParser::new(self.copy.options.delimiter, self.copy.options.quote);
+        Ok(())
     }
 
     fn feed(&mut self, piece: &[u8]) -> Result<(), CopyError> {
-        match self.decoder.take() {
-            Some(mut decoder) => {
-                decoder.write_all(piece).map_err(|_| self.not_gzip())?;
-                let plain = std::mem::take(decoder.get_mut());
-                self.decoder = Some(decoder);
-                self.parse(&plain)
-            }
-            None => self.parse(piece),
-        }
+        let plain = self.decoder.feed(piece).map_err(|_| self.not_compressed())?;
+        self.parse(&plain)
     }
 
     fn end(&mut self) -> Result<(), CopyError> {
-        if let Some(decoder) = self.decoder.take() {
-            let plain = decoder.finish().map_err(|_| self.not_gzip())?;
-            self.parse(&plain)?;
-        }
+        let decoder = std::mem::replace(&mut self.decoder, Decoder::Plain);
+        let plain = decoder.finish().map_err(|_| self.not_compressed())?;
+        self.parse(&plain)?;
         let Self { parser, rows, columns, rules, copy, .. } = self;
         let skip = copy.options.ignore_header;
         let result = parser.finish(|record| write_record(record, columns, rules, skip, rows));
         result.map_err(|failure| self.load_error(failure))
     }
 
-    fn not_gzip(&self) -> CopyError {
-        CopyError::Refused(format!("The file {} could not be decompressed as GZIP", self.file))
+    fn not_compressed(&self) -> CopyError {
+        let compression = self.copy.options.compression;
+        CopyError::Refused(format!("The file {} could not be decompressed as {compression}", self.file))
     }
 
     fn parse(&mut self, plain: &[u8]) -> Result<(), CopyError> {

@@ -1,6 +1,8 @@
 //! `COPY … FROM 's3://…'` (`redshift.md`, 1.1 and 1.2): every option of Redshift's is known, those that the stand-in can do
 //! are taken, combinations that Redshift refuses are refused.
 
+use std::fmt;
+
 use super::SqlError;
 use super::cursor::Cursor;
 use super::names::TableName;
@@ -21,7 +23,7 @@ pub(crate) struct CopyStatement {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct CopyOptions {
     pub(crate) manifest: bool,
-    pub(crate) gzip: bool,
+    pub(crate) compression: FileCompression,
     pub(crate) delimiter: u8,
     pub(crate) quote: u8,
     /// The text that stands for NULL, as bytes.
@@ -34,6 +36,25 @@ pub(crate) struct CopyOptions {
     pub(crate) round_decimals: bool,
     pub(crate) ignore_header: u64,
     pub(crate) region: Option<String>,
+}
+
+/// How the files are compressed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum FileCompression {
+    #[default]
+    None,
+    Gzip,
+    Zstd,
+}
+
+impl fmt::Display for FileCompression {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            FileCompression::None => "plain text",
+            FileCompression::Gzip => "GZIP",
+            FileCompression::Zstd => "ZSTD",
+        })
+    }
 }
 
 /// `TIMEFORMAT`, `DATEFORMAT`
@@ -50,7 +71,7 @@ impl Default for CopyOptions {
     fn default() -> Self {
         Self {
             manifest: false,
-            gzip: false,
+            compression: FileCompression::None,
             delimiter: b',',
             quote: b'"',
             null_as: b"\\N".to_vec(),
@@ -153,7 +174,7 @@ impl OptionReader {
         let compressions = ["gzip", "bzip2", "lzop", "zstd"].into_iter().filter(|name| self.seen(name));
         let compressions: Vec<&str> = compressions.collect();
         match compressions.as_slice() {
-            [] | ["gzip"] => Ok(self.options),
+            [] | ["gzip" | "zstd"] => Ok(self.options),
             [other] => Err(SqlError::Unsupported(format!("COPY with {}", other.to_uppercase()))),
             _ => Err(SqlError::Refused("only one compression option can be specified".to_owned())),
         }
@@ -183,8 +204,9 @@ impl OptionReader {
             "dateformat" => options.date_format = time_format(argument(cursor)?)?,
             "region" => options.region = Some(argument(cursor)?.to_owned()),
             "manifest" => options.manifest = true,
-            "gzip" => options.gzip = true,
-            "bzip2" | "lzop" | "zstd" | "fixedwidth" | "removequotes" | "escape" => {}
+            "gzip" => options.compression = FileCompression::Gzip,
+            "zstd" => options.compression = FileCompression::Zstd,
+            "bzip2" | "lzop" | "fixedwidth" | "removequotes" | "escape" => {}
             "emptyasnull" => options.empty_as_null = true,
             "blanksasnull" => options.blanks_as_null = true,
             "truncatecolumns" => options.truncate_columns = true,

@@ -121,6 +121,7 @@ fn copy_options_are_checked() {
     for (options, error) in [
         ("CSV ESCAPE", "CSV is not compatible with ESCAPE"),
         ("CSV GZIP ZSTD", "only one compression option can be specified"),
+        ("CSV BZIP2", "COPY with BZIP2 is not supported by the stand-in"),
         ("CSV MAXERROR 100001", "MAXERROR value must be between 0 and 100000"),
         (r"CSV NULL AS '\n'", r"NULL AS '\n' is not allowed"),
         ("CSV TIMEFORMAT 'AUTO'", "invalid date or time format 'AUTO': keywords are lower case"),
@@ -134,6 +135,12 @@ fn copy_options_are_checked() {
     let Ok(Command::Copy(parsed)) = copy(r"FORMAT CSV DELIMITER '\t' NULL '\000' REGION 'eu-west-1'") else {
         panic!("refused")
     };
+    for (option, compression) in
+        [("", FileCompression::None), ("GZIP", FileCompression::Gzip), ("ZSTD", FileCompression::Zstd)]
+    {
+        let Ok(Command::Copy(parsed)) = copy(&format!("CSV {option}")) else { panic!("{option} is refused") };
+        assert_eq!(parsed.options.compression, compression);
+    }
     assert_eq!((parsed.options.delimiter, parsed.options.null_as.as_slice()), (b'\t', [0].as_slice()));
 }
 

@@ -23,7 +23,7 @@ use re_dms_shared::s3_layout::StreamLayout;
 use tokio::sync::{mpsc, watch};
 
 use super::folder::Folder;
-use super::{Figures, Task};
+use super::{Figures, Kind, Task};
 use crate::server::PUBLICATION;
 use crate::{latency, usage};
 
@@ -144,10 +144,7 @@ pub(super) async fn drain_to_files(task: &Task) -> Result<Figures> {
         },
         objects: Folder(task.dir.join("bucket")),
         layout: StreamLayout::new(&config.s3.prefix, &config.stream),
-        options: RenderOptions {
-            max_file_bytes: config.batch.max_file_bytes.bytes(),
-            gzip_level: config.batch.gzip_level,
-        },
+        options: RenderOptions::new(&config.batch),
         progress: Arc::clone(&progress),
         flight: Arc::new(Mutex::new(Flight::new(0, 0, start, None))),
         announce,
@@ -179,10 +176,11 @@ fn ended<T>(thread: thread::JoinHandle<T>) -> Result<T> {
 
 /// Defaults, but for what a benchmark has no use for.
 fn config(task: &Task) -> Result<Config> {
+    let compression = if task.kind == Kind::FilesZstd { "zstd" } else { "gzip" };
     let text = format!(
         "stream = 'bench'\ndata_dir = '{}'\n\
          [source]\nurl = '{}'\npublication = '{PUBLICATION}'\n[slot]\nname = '{}'\n\
-         [batch]\nmax_memory = '{}'\n[s3]\nbucket = 'bench'\n\
+         [batch]\nmax_memory = '{}'\ncompression = '{compression}'\n[s3]\nbucket = 'bench'\n\
          [queues]\nsegments_url = 'http://127.0.0.1/segments.fifo'\nacks_url = 'http://127.0.0.1/acks'\n",
         task.dir.display(),
         task.url,

@@ -1,0 +1,155 @@
+//! A load cut into files of about equal size, before any of them is written: so they can be written side by side, and the
+//! same load gives the same files whoever is ready first.
+
+use std::sync::Arc;
+
+use re_dms_shared::manifest::{Altered, RowCounts};
+
+use super::present::PresentSets;
+use super::renderer::{FileSummary, Tally};
+use crate::batch::{Copies, Entry, LoadData, Move, TableShape};
+
+/// What all files of a load have in common.
+#[derive(Debug)]
+pub struct LoadContext {
+    pub(super) shape: Arc<TableShape>,
+    pub(super) present_sets: PresentSets,
+    /// Rows have the fields of a removal.
+    pub(super) has_removals: bool,
+}
+
+/// The rows of one file. Never empty.
+#[derive(Debug)]
+pub struct FileRows {
+    pub(super) rows: LoadData,
+    /// Removals in the files before: they are numbered through the load.
+    pub(super) removals_before: u64,
+}
+
+/// What a load's manifest says about its rows.
+#[derive(Debug)]
+pub struct LoadSummary {
+    /// Rows by operation.
+    pub rows: RowCounts,
+    /// The sets of columns that updates and moves hold, key columns included.
+    pub present_sets: Vec<Vec<usize>>,
+    /// Values that met a policy: a value is counted once a policy, however many of its elements met it.
+    pub altered: Vec<Altered>,
+}
+
+/// Cuts a load into files of at most about `max_file_bytes` of text each, all of about the same size: Redshift's slices
+/// read a file each.
+#[must_use]
+pub fn split(shape: Arc<TableShape>, load: LoadData, max_file_bytes: usize) -> (LoadContext, Vec<FileRows>) {
+    let total = load.row_bytes();
+    let files = total.div_ceil(max_file_bytes.max(1)).max(1);
+    let file_bytes = total.div_ceil(files);
+    let present_sets = PresentSets::of(&load);
+    let mut has_removals = false;
+    let parts: Vec<LoadData> = match load {
+        LoadData::Entries(entries) => {
+            let parts = cut(entries, file_bytes, |entry: &Entry| entry.row.len());
+            parts.into_iter().map(LoadData::Entries).collect()
+        }
+        LoadData::Moves(moves) => {
+            let parts = cut(moves, file_bytes, |moved: &Move| moved.row.len() + moved.old_key.len());
+            parts.into_iter().map(LoadData::Moves).collect()
+        }
+        LoadData::Copies(rows) => {
+            has_removals = rows.iter().any(|copies| copies.change < 0);
+            cut_copies(rows, file_bytes).into_iter().map(LoadData::Copies).collect()
+        }
+    };
+    let mut removals = 0;
+    let files = parts.into_iter().map(|rows| {
+        let removals_before = removals;
+        if let LoadData::Copies(rows) = &rows {
+            removals += rows.iter().filter(|copies| copies.change < 0).count() as u64;
+        }
+        FileRows { rows, removals_before }
+    });
+    let files = files.collect();
+    (LoadContext { shape, present_sets, has_removals }, files)
+}
+
+/// A part ends with the row that brings it to `file_bytes`.
+fn cut<T>(mut rows: Vec<T>, file_bytes: usize, bytes: impl Fn(&T) -> usize) -> Vec<Vec<T>> {
+    let mut starts = Vec::new();
+    let mut consumed = 0;
+    for (row, next) in rows.iter().zip(1..) {
+        consumed += bytes(row);
+        if consumed >= file_bytes && next < rows.len() {
+            starts.push(next);
+            consumed = 0;
+        }
+    }
+    let mut parts: Vec<Vec<T>> = starts.into_iter().rev().map(|start| rows.split_off(start)).collect();
+    parts.push(rows);
+    parts.reverse();
+    parts
+}
+
+/// As [`cut`], by lines: one row's copies may be spread over several files.
+fn cut_copies(rows: Vec<Copies>, file_bytes: usize) -> Vec<Vec<Copies>> {
+    let mut parts = Vec::new();
+    let mut part = Vec::new();
+    let mut consumed = 0;
+    for Copies { row, change } in rows {
+        let mut lines = usize::try_from(change).unwrap_or(0);
+        // The last of the copies that fill a file; what is left goes into the next.
+        while lines > 0 {
+            let fitting = (file_bytes - consumed).div_ceil(row.len().max(1)).max(1).min(lines);
+            lines -= fitting;
+            consumed += fitting * row.len();
+            part.push(Copies { row: row.clone(), change: i64::try_from(fitting).unwrap_or(i64::MAX) });
+            if consumed >= file_bytes {
+                parts.push(std::mem::take(&mut part));
+                consumed = 0;
+            }
+        }
+        if change < 0 {
+            consumed += row.len();
+            part.push(Copies { row, change });
+            if consumed >= file_bytes {
+                parts.push(std::mem::take(&mut part));
+                consumed = 0;
+            }
+        }
+    }
+    if !part.is_empty() {
+        parts.push(part);
+    }
+    parts
+}
+
+impl LoadContext {
+    /// The table that the load is for.
+    #[must_use]
+    pub fn shape(&self) -> &TableShape {
+        &self.shape
+    }
+
+    /// Puts together what its files hold.
+    #[must_use]
+    pub fn summary(&self, files: impl IntoIterator<Item = FileSummary>) -> LoadSummary {
+        let mut rows = RowCounts::default();
+        let mut tallies = vec![Tally::default(); self.shape.columns().len()];
+        for file in files {
+            rows += file.rows;
+            for (sum, tally) in tallies.iter_mut().zip(file.tallies) {
+                sum.nulled += tally.nulled;
+                sum.truncated += tally.truncated;
+            }
+        }
+        let columns = self.shape.columns().iter().zip(&tallies);
+        let policies = columns.flat_map(|(column, tally)| {
+            [("null", tally.nulled), ("truncate", tally.truncated)].map(|(policy, values)| Altered {
+                column: column.name.clone(),
+                policy: policy.to_owned(),
+                values,
+            })
+        });
+        let altered = policies.filter(|altered| altered.values > 0).collect();
+        LoadSummary { rows, present_sets: self.present_sets.sets.clone(), altered }
+    }
+}

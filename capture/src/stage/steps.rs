@@ -1,0 +1,175 @@
+//! A batch's steps as files: written side by side on the cores there are, each uploaded as soon as it is ready, and named
+//! in the order of the rows, whichever is ready first.
+
+use std::num::NonZero;
+use std::sync::Arc;
+use std::thread::available_parallelism;
+
+use bytes::Bytes;
+use futures_util::{StreamExt, TryStreamExt};
+use re_dms_shared::manifest::{Action, DataFile, Load, Step, copy_manifest_json};
+use tokio::sync::Semaphore;
+
+use super::{SegmentStore, Stager};
+use crate::batch::{StepAction, StepData, TableShape};
+use crate::error::{Error, Result, Who};
+use crate::retry;
+use crate::rows::{self, FileRows, FileSummary, LoadContext};
+
+/// Files written at the same time. Four cores write more than one PostgreSQL process sends, and each file takes memory.
+const MOST_RENDERERS: usize = 4;
+
+/// Objects on their way at the same time: files that are written, and those that wait for S3.
+const OBJECTS_AT_ONCE: usize = 8;
+
+/// A step whose files are not written yet.
+struct PlannedStep {
+    number: u32,
+    shape: Arc<TableShape>,
+    /// None for a TRUNCATE.
+    load: Option<Arc<LoadContext>>,
+}
+
+/// A file that is not written yet.
+struct PlannedFile {
+    /// Position of its step.
+    step: usize,
+    /// From 1 within the step.
+    number: u32,
+    context: Arc<LoadContext>,
+    rows: FileRows,
+}
+
+/// A file on S3.
+struct StagedFile {
+    step: usize,
+    file: DataFile,
+    summary: FileSummary,
+}
+
+impl<S: SegmentStore> Stager<S> {
+    /// Makes files of steps and uploads them. `before`: steps of the segment that were staged already.
+    pub(super) async fn stage_steps(&self, before: usize, data: Vec<StepData>) -> Result<Vec<Step>> {
+        let max_file_bytes = self.options.max_file_bytes;
+        let (steps, files) = on_thread(move || plan(before, data, max_file_bytes)).await?;
+
+        let renderers = Semaphore::new(available_parallelism().map_or(1, NonZero::get).min(MOST_RENDERERS));
+        let files = files.into_iter().map(|file| self.stage_file(&steps, file, &renderers));
+        let staged: Vec<StagedFile> =
+            futures_util::stream::iter(files).buffered(OBJECTS_AT_ONCE).try_collect().await?;
+
+        let mut staged = staged.into_iter().peekable();
+        let mut with_files = Vec::with_capacity(steps.len());
+        for (position, step) in steps.into_iter().enumerate() {
+            let mut files = Vec::new();
+            while let Some(file) = staged.next_if(|file| file.step == position) {
+                files.push(file);
+            }
+            with_files.push((step, files));
+        }
+        let finished = with_files.into_iter().map(|(step, files)| self.finish_step(step, files));
+        futures_util::stream::iter(finished).buffered(OBJECTS_AT_ONCE).try_collect().await
+    }
+
+    async fn stage_file(
+        &self,
+        steps: &[PlannedStep],
+        file: PlannedFile,
+        renderers: &Semaphore,
+    ) -> Result<StagedFile> {
+        let PlannedFile { step, number, context, rows } = file;
+        let codec = self.options.codec;
+        let rendered = {
+            // Never closed.
+            let _turn = renderers.acquire().await;
+            on_thread(move || rows.render(&context, codec)).await?
+        };
+        let rendered = rendered.map_err(|error| Error::told(Who::Stream, false, &error))?;
+        let PlannedStep { number: step_number, shape, .. } = &steps[step];
+        let key = self.segment_layout().data(
+            *step_number,
+            &shape.source_name(),
+            number,
+            &self.identity.attempt,
+            codec.compression(),
+        );
+        let body = Bytes::from(rendered.bytes);
+        self.put(&key, &body).await?;
+        let rows = rendered.summary.rows.total();
+        let file = DataFile { key, rows, bytes: body.len() as u64, sha256: rendered.sha256 };
+        Ok(StagedFile { step, file, summary: rendered.summary })
+    }
+
+    /// Once its files are there.
+    async fn finish_step(&self, step: PlannedStep, staged: Vec<StagedFile>) -> Result<Step> {
+        let PlannedStep { number, shape, load } = step;
+        let action = match load {
+            None => Action::Truncate,
+            Some(context) => Action::Load(self.finish_load(number, &context, staged).await?),
+        };
+        Ok(Step { number, table: shape.table().clone(), action })
+    }
+
+    async fn finish_load(&self, number: u32, context: &LoadContext, staged: Vec<StagedFile>) -> Result<Load> {
+        let table = &context.shape().source_name();
+        let (files, summaries): (Vec<_>, Vec<_>) =
+            staged.into_iter().map(|staged| (staged.file, staged.summary)).unzip();
+        let summary = context.summary(summaries);
+        let copy_manifest = self.segment_layout().copy_manifest(number, table, &self.identity.attempt);
+        self.put(&copy_manifest, &Bytes::from(copy_manifest_json(self.objects.bucket(), &files))).await?;
+        self.progress.update(|state| {
+            state.rows_written += summary.rows.total();
+            state.bytes_written += files.iter().map(|file| file.bytes).sum::<u64>();
+        });
+        for altered in &summary.altered {
+            tracing::warn!(
+                table,
+                column = %altered.column,
+                policy = %altered.policy,
+                values = altered.values,
+                "values that Redshift can't hold met a policy"
+            );
+        }
+        Ok(Load {
+            copy_manifest,
+            files,
+            compression: self.options.codec.compression(),
+            rows: summary.rows,
+            present_sets: summary.present_sets,
+            altered: summary.altered,
+        })
+    }
+
+    async fn put(&self, key: &str, body: &Bytes) -> Result<()> {
+        retry::until_done(&self.progress, || self.objects.put(key, body.clone())).await
+    }
+}
+
+fn plan(before: usize, data: Vec<StepData>, max_file_bytes: usize) -> (Vec<PlannedStep>, Vec<PlannedFile>) {
+    let mut steps = Vec::with_capacity(data.len());
+    let mut files = Vec::new();
+    for (step, StepData { shape, action }) in data.into_iter().enumerate() {
+        let load = match action {
+            StepAction::Truncate => None,
+            StepAction::Load(load) => {
+                let (context, parts) = rows::split(Arc::clone(&shape), load, max_file_bytes);
+                let context = Arc::new(context);
+                files.extend(parts.into_iter().zip(1..).map(|(rows, number)| {
+                    let context = Arc::clone(&context);
+                    PlannedFile { step, number, context, rows }
+                }));
+                Some(context)
+            }
+        };
+        let number = u32::try_from(before + step + 1).unwrap_or(u32::MAX);
+        steps.push(PlannedStep { number, shape, load });
+    }
+    (steps, files)
+}
+
+/// This is where the CPU time goes: not on the threads that serve sockets.
+async fn on_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| {
+        Error::fatal(Who::Machine, format!("rendering a step broke off: {error}"), "report this as a bug")
+    })
+}
