@@ -18,9 +18,11 @@ pub mod objects;
 pub mod plan;
 pub mod queues;
 pub mod receipt;
+pub mod resume;
 pub mod runner;
 pub mod sql_error;
 pub mod statements;
+pub mod table_log;
 pub mod transaction;
 
 pub use error::LoadError;
