@@ -36,6 +36,8 @@ pub(crate) enum Fault {
 #[derive(Default)]
 pub(crate) struct State {
     pub(crate) world: World,
+    /// Sees every committed state.
+    pub(crate) on_commit: Option<Box<dyn Fn(&World) + Send>>,
     pub(crate) faults: VecDeque<Fault>,
     pub(crate) load_errors: Vec<Vec<Cell>>,
     pub(crate) ledger_locked: bool,
@@ -227,7 +229,7 @@ impl State {
                 let mut world = self.open.take().unwrap_or_default();
                 let done = self.in_transaction(&sql, &mut world, statement);
                 if sql == "COMMIT" && done {
-                    self.world = world;
+                    self.commit(world);
                 } else if sql != "ROLLBACK" && statement.error.is_none() {
                     self.open = Some(world);
                 }
@@ -259,8 +261,15 @@ impl State {
             }
         }
         if self.in_transaction("COMMIT", &mut world, statement) {
-            self.world = world;
+            self.commit(world);
         }
+    }
+
+    fn commit(&mut self, world: World) {
+        if let Some(check) = &self.on_commit {
+            check(&world);
+        }
+        self.world = world;
     }
 
     /// Whether it was done.

@@ -14,6 +14,8 @@ pub mod error;
 mod fake;
 pub mod handler;
 pub mod ledger;
+#[cfg(test)]
+mod model;
 pub mod objects;
 pub mod plan;
 pub mod queues;
