@@ -1,6 +1,7 @@
 //! Talking with the loader: staged segments are announced, acknowledgements taken, and what nobody answers to is
 //! announced again. Acknowledgements are hints; receipts on S3 say the same when they are lost.
 
+mod tables;
 mod window;
 
 use std::sync::{Arc, Mutex};
@@ -19,6 +20,7 @@ use crate::history::History;
 use crate::progress::Progress;
 use crate::retry::Backoff;
 use crate::stage::{StreamIdentity, publish};
+pub use tables::TableNews;
 pub use window::News;
 use window::Window;
 
@@ -44,6 +46,8 @@ pub struct Announcer {
     pub layout: StreamLayout,
     /// Where to publish what was done.
     pub progress: Arc<Progress>,
+    /// What the loader tells of tables.
+    pub tables: TableNews,
     /// The account of segments under way.
     pub flight: Arc<Mutex<Flight>>,
     /// Without news of the next segment for this long, it is announced again; then after pauses that grow.
@@ -169,6 +173,7 @@ impl Announcer {
                     backoff = Backoff::new();
                     let mut missing = None;
                     for ack in acks.iter().filter_map(|received| received.ack.as_ref()) {
+                        self.tables.hear(ack).await;
                         match self.take(ack) {
                             Some(News::Missing(seq)) => missing = Some(seq),
                             Some(other) => {
@@ -232,6 +237,9 @@ impl Announcer {
                 Some(News::Loaded(ack.seq))
             }
             Outcome::Gap { missing } => Some(News::Missing(*missing)),
+            // Of requests, which are about tables.
+            Outcome::Resumed { .. } => None,
+            Outcome::Failed { .. } if ack.seq == 0 => None,
             Outcome::Failed { error, hint } => {
                 tracing::error!(segment = ack.seq, %error, %hint, "the loader failed; the queue delivers it again");
                 self.progress.failing(Who::Loader, format!("segment {}: {error}\n  hint: {hint}", ack.seq));

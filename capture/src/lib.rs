@@ -28,4 +28,5 @@ pub mod source;
 pub mod stage;
 pub mod start;
 pub mod status;
+pub mod tables;
 pub mod wal;

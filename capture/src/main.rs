@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use re_dms_capture::config::{Config, LogConfig, LogFormat};
@@ -26,12 +27,47 @@ enum Command {
         #[arg(long, value_name = "FILE", env = "RE_DMS_CONFIG")]
         config: PathBuf,
     },
+    /// Quarantined tables: those that could not be loaded while the others could. Their changes collect on S3.
+    Tables {
+        #[command(subcommand)]
+        command: TablesCommand,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum TablesCommand {
+    /// List them, with what went wrong and what to do about it.
+    List {
+        /// The stream's config file.
+        #[arg(long, value_name = "FILE", env = "RE_DMS_CONFIG")]
+        config: PathBuf,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Load what was skipped, in order, and with it all that comes: once the reason is remedied.
+    ///
+    /// The capture must be running: it hears the loader's answer.
+    Resume {
+        /// The stream's config file.
+        #[arg(long, value_name = "FILE", env = "RE_DMS_CONFIG")]
+        config: PathBuf,
+        /// Schema and name in Redshift, as in the list.
+        table: String,
+        /// How long to wait for the end of the quarantine, in seconds; what was asked for goes on in any case.
+        #[arg(long, value_name = "SECONDS", default_value_t = 300)]
+        timeout: u64,
+    },
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let outcome = match arguments.command {
         Command::Run { config } => run(&config),
+        Command::Tables { command: TablesCommand::List { config, json } } => list_tables(&config, json),
+        Command::Tables { command: TablesCommand::Resume { config, table, timeout } } => {
+            resume_table(&config, &table, Duration::from_secs(timeout))
+        }
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -50,6 +86,24 @@ fn run(path: &std::path::Path) -> Result<(), Box<dyn std::error::Error>> {
     // Threads that wait for S3 or PostgreSQL have nothing that the next start would not find again.
     runtime.shutdown_background();
     Ok(outcome?)
+}
+
+fn list_tables(path: &std::path::Path, json: bool) -> Result<(), Box<dyn std::error::Error>> {
+    let listed = re_dms_capture::tables::list(&Config::load(path)?, json)?;
+    println!("{listed}");
+    Ok(())
+}
+
+fn resume_table(
+    path: &std::path::Path,
+    table: &str,
+    timeout: Duration,
+) -> Result<(), Box<dyn std::error::Error>> {
+    let config = Config::load(path)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(re_dms_capture::tables::resume(&config, table, timeout))?;
+    println!("{table} is loaded again");
+    Ok(())
 }
 
 fn start_logging(config: &LogConfig) {

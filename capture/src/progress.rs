@@ -5,6 +5,8 @@ use std::time::SystemTime;
 use jiff::Timestamp;
 use re_dms_shared::Lsn;
 use re_dms_shared::lsn::{Confirmed, Durable, Loaded, Received, Staged};
+use re_dms_shared::status::ResumeError;
+use re_dms_shared::table_log::Quarantine;
 use tokio::sync::watch;
 
 use crate::config::AdvanceOn;
@@ -55,6 +57,10 @@ pub struct Snapshot {
     pub disk_full: bool,
     /// WAL that the slot retained on the source when it was last asked.
     pub retained_bytes: Option<u64>,
+    /// Tables whose changes collect on S3, as the loader last told.
+    pub quarantine: Quarantine,
+    /// Why the last quarantine that was to be ended was not.
+    pub resume_error: Option<ResumeError>,
     /// What works and will not for long, with its hint, while it lasts.
     pub warning: Option<String>,
     /// Failures with their hints, while they last: one for each who fails, the newest last.

@@ -15,10 +15,11 @@ use re_dms_shared::Lsn;
 use re_dms_shared::lsn::{Confirmed, Durable, Loaded, Staged};
 use re_dms_shared::manifest::Predecessor;
 use re_dms_shared::s3_layout::StreamLayout;
+use re_dms_shared::table_log::Quarantine;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
-use crate::announce::Announcer;
+use crate::announce::{Announcer, TableNews};
 use crate::aws::{self, Objects, Queues};
 use crate::collect::{Collector, Limits, ReadBack};
 use crate::config::{AdvanceOn, Config};
@@ -116,7 +117,11 @@ impl Stream {
         let Stream { config, objects, queues, layout, place, server } = self;
         let epoch = place.epoch.to_string();
         let staged_seq = place.last_segment.as_ref().map_or(0, |(seq, _)| *seq);
+        let status = StatusFile::new(&config.data_dir, &config.stream, &epoch);
+        // The loader tells with the next segment; on an idle stream that may take a while.
+        let tables = status.before().map(|before| before.quarantined).unwrap_or_default();
         let progress = Arc::new(Progress::new(Snapshot {
+            quarantine: Quarantine { as_of: 0, tables },
             policy: config.slot.advance_on,
             durable: Durable(held),
             held,
@@ -152,7 +157,6 @@ impl Stream {
 
         // Nobody is waited for here: they end with the process.
         let mut background = JoinSet::new();
-        let status = StatusFile::new(&config.data_dir, &config.stream, &epoch);
         background.spawn(status.clone().follow(progress.subscribe()));
         background.spawn(anchor(
             Arc::clone(&config),
@@ -161,6 +165,7 @@ impl Stream {
             layout.position_json(&epoch),
         ));
         let announcer = Arc::new(Announcer {
+            tables: TableNews::new(identity.clone(), queues.clone(), Arc::clone(&progress)),
             identity: identity.clone(),
             epoch: place.epoch.clone(),
             queues,

@@ -29,6 +29,14 @@ impl StatusFile {
         Self { path: data_dir.join("status.json"), stream: stream.to_owned(), epoch: epoch.to_owned() }
     }
 
+    /// What the last run wrote, if it was of this stream and can be read.
+    #[must_use]
+    pub fn before(&self) -> Option<CaptureStatus> {
+        let json = fs::read(&self.path).ok()?;
+        let status: CaptureStatus = serde_json::from_slice(&json).ok()?;
+        (status.stream == self.stream).then_some(status)
+    }
+
     /// Follows the progress for as long as the process runs.
     pub async fn follow(self, mut progress: watch::Receiver<Snapshot>) {
         let mut failed = false;
@@ -90,6 +98,8 @@ impl StatusFile {
             changes: snapshot.changes,
             rows_written: snapshot.rows_written,
             bytes_written: snapshot.bytes_written,
+            quarantined: snapshot.quarantine.tables.clone(),
+            resume_error: snapshot.resume_error.clone(),
             warning: snapshot.warning.clone(),
             last_error: snapshot.last_error().map(str::to_owned),
         };

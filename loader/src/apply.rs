@@ -1,33 +1,39 @@
-//! One segment, from its message to its receipt.
+//! Segments, from their messages to their receipts.
 
+pub(crate) mod explain;
+mod group;
+
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use re_dms_shared::Lsn;
 use re_dms_shared::manifest::{Manifest, ManifestError, sha256_hex};
-use re_dms_shared::message::{Outcome, SegmentStaged};
+use re_dms_shared::message::{Outcome, SegmentStaged, TableRequest};
 use re_dms_shared::s3_layout::SegmentLayout;
+use re_dms_shared::table_log::Quarantine;
 
-use crate::config::CopySettings;
-use crate::copy_fault::CopyFault;
+use crate::config::ApplySettings;
 use crate::deadline::Deadline;
 use crate::error::{LoadError, Retry};
 use crate::handler::SegmentLoader;
 use crate::ledger::{self, Place, Reading};
 use crate::objects::Objects;
-use crate::plan::{self, Catalog, Plan, Purpose, Statement};
+use crate::plan::{self, Blame, Catalog, Purpose, StagedSegment, TableLog, Target};
 use crate::receipt::{self, Receipt};
+use crate::resume::Done;
 use crate::runner::Runner;
-use crate::sql_error;
 use crate::statements::{Cell, Statements};
-use crate::transaction::{Failure, Segment, Transaction};
+use crate::table_log;
+use crate::transaction::Transaction;
+pub(crate) use group::all_steps;
 
 /// Loads segments. Kept over the invocations of a warm function.
 #[derive(Debug)]
 pub struct Loader<A, O> {
-    api: A,
-    objects: O,
-    copy: CopySettings,
+    pub(crate) api: A,
+    pub(crate) objects: O,
+    pub(crate) settings: ApplySettings,
 }
 
 /// What became of a segment that did not fail.
@@ -41,50 +47,119 @@ pub struct Loaded {
     pub rows: u64,
     /// From the message to the commit.
     pub duration: Duration,
+    /// The stream's quarantined tables.
+    pub quarantine: Quarantine,
+}
+
+/// A segment whose manifest was read.
+#[derive(Clone, Debug)]
+pub(crate) struct Segment {
+    pub(crate) manifest: Manifest,
+    pub(crate) manifest_sha256: String,
+    pub(crate) bucket: String,
+    pub(crate) manifest_key: String,
+}
+
+impl Segment {
+    pub(crate) fn staged(&self) -> StagedSegment<'_> {
+        let Segment { manifest, manifest_sha256, bucket, manifest_key } = self;
+        StagedSegment { manifest, manifest_sha256, bucket, manifest_key }
+    }
 }
 
 impl<A: Statements, O: Objects> SegmentLoader for Loader<A, O> {
-    async fn load(&self, message: &SegmentStaged, deadline: Deadline) -> Result<Loaded, LoadError> {
+    async fn load(&self, messages: &[SegmentStaged], deadline: Deadline) -> Result<Vec<Loaded>, LoadError> {
         let started = Instant::now();
-        check_stream(&message.stream)?;
+        let Some(first) = messages.first() else { return Ok(Vec::new()) };
+        check_stream(&first.stream)?;
         let runner = Runner::new(&self.api, deadline);
         // The catalog is asked for beside the ledger, though a segment that is not next won't need it: most are.
         let prepared = async {
-            let manifest = self.manifest(message).await?;
-            let catalog = catalog(&runner, &manifest).await;
-            Ok::<_, LoadError>((manifest, catalog))
+            let segments = self.segments(messages).await?;
+            let catalog = catalog(&runner, &all_steps(&segments)).await;
+            Ok::<_, LoadError>((segments, catalog))
         };
-        let (prepared, reading) =
-            tokio::join!(prepared, ledger::read(&runner, &message.stream, &message.epoch));
-        let ((manifest, catalog), reading) = (prepared?, reading?);
-        let outcome = match reading.place(&manifest, &message.manifest_sha256)? {
-            Place::Next => self.apply(&runner, message, &manifest, &catalog?, &reading).await?,
-            Place::Loaded => Outcome::AlreadyLoaded,
-            Place::Gap { missing } => Outcome::Gap { missing },
+        let (prepared, reading, log) = tokio::join!(
+            prepared,
+            ledger::read(&runner, &first.stream, &first.epoch),
+            table_log::read(&runner, &first.stream, &first.epoch, first.seq)
+        );
+        let ((segments, catalog), reading, mut log) = (prepared?, reading?, log?);
+        let (manifest, sha256) = (&segments[0].manifest, &segments[0].manifest_sha256);
+        let (done, outcome) = match reading.place(manifest, sha256)? {
+            Place::Next => self.apply(&runner, &segments, &catalog?, &reading, &mut log).await?,
+            Place::Loaded => (1, Outcome::AlreadyLoaded),
+            Place::Gap { missing } => (1, Outcome::Gap { missing }),
         };
         let duration = started.elapsed();
-        let rows = plan::queries::rows(&manifest);
-        if !matches!(outcome, Outcome::Gap { .. }) {
-            let this_time = (outcome == Outcome::Loaded).then_some(duration);
-            self.write_receipt(message, &manifest, this_time).await;
+        let mut loaded = Vec::new();
+        for segment in &segments[..done] {
+            if !matches!(outcome, Outcome::Gap { .. }) {
+                let this_time = (outcome == Outcome::Loaded).then_some(duration);
+                self.write_receipt(segment, this_time).await;
+            }
+            let manifest = &segment.manifest;
+            let (end_lsn, rows) = (manifest.end_lsn, plan::queries::rows(manifest));
+            let (outcome, quarantine) = (outcome.clone(), log.told());
+            loaded.push(Loaded { outcome, end_lsn, rows, duration, quarantine });
         }
-        Ok(Loaded { outcome, end_lsn: manifest.end_lsn, rows, duration })
+        Ok(loaded)
+    }
+
+    async fn request(&self, request: &TableRequest, deadline: Deadline) -> Result<Done, LoadError> {
+        self.resume(request, deadline).await
     }
 }
 
 impl<A: Statements, O: Objects> Loader<A, O> {
     /// Loads through `api` what lies in `objects`.
     #[must_use]
-    pub fn new(api: A, objects: O, copy: CopySettings) -> Self {
-        Self { api, objects, copy }
+    pub fn new(api: A, objects: O, settings: ApplySettings) -> Self {
+        Self { api, objects, settings }
     }
 
-    /// The message's manifest, which must be the one that it means.
-    async fn manifest(&self, message: &SegmentStaged) -> Result<Manifest, LoadError> {
-        let key = &message.manifest_key;
-        let json = self.objects.get(&message.bucket, key).await?;
-        let wrong = |reason: String| LoadError::Manifest { key: key.clone(), reason };
-        if sha256_hex(&json) != message.manifest_sha256 {
+    /// The first message's segment, and those after it that can be read.
+    async fn segments(&self, messages: &[SegmentStaged]) -> Result<Vec<Segment>, LoadError> {
+        let reads = messages.iter().map(|message| self.segment(message));
+        let mut segments = Vec::new();
+        for read in futures_util::future::join_all(reads).await {
+            match read {
+                Ok(segment) => segments.push(segment),
+                Err(error) if segments.is_empty() => return Err(error),
+                // It is told when its turn comes.
+                Err(_) => break,
+            }
+        }
+        Ok(segments)
+    }
+
+    /// The message's segment, whose manifest must be the one that it means.
+    async fn segment(&self, message: &SegmentStaged) -> Result<Segment, LoadError> {
+        let SegmentStaged { bucket, manifest_key: key, manifest_sha256, .. } = message;
+        let manifest = self.manifest(bucket, key, manifest_sha256).await?;
+        let Manifest { stream, epoch, seq, .. } = &manifest;
+        if (stream, epoch, *seq) != (&message.stream, &message.epoch, message.seq) {
+            let reason = format!("it is segment {seq} of {stream}, epoch {epoch}, and not the message's");
+            return Err(LoadError::Manifest { key: key.clone(), reason });
+        }
+        Ok(Segment {
+            manifest,
+            manifest_sha256: manifest_sha256.clone(),
+            bucket: bucket.clone(),
+            manifest_key: key.clone(),
+        })
+    }
+
+    /// A manifest with this checksum.
+    pub(crate) async fn manifest(
+        &self,
+        bucket: &str,
+        key: &str,
+        sha256: &str,
+    ) -> Result<Manifest, LoadError> {
+        let json = self.objects.get(bucket, key).await?;
+        let wrong = |reason: String| LoadError::Manifest { key: key.to_owned(), reason };
+        if sha256_hex(&json) != sha256 {
             return Err(wrong("its checksum is not the message's".to_owned()));
         }
         let manifest = Manifest::from_json(&json).map_err(|error| match error {
@@ -98,12 +173,7 @@ impl<A: Statements, O: Objects> Loader<A, O> {
                 wrong(format!("malformed in line {}, column {}", error.line(), error.column()))
             }
         })?;
-        let Manifest { stream, epoch, seq, predecessor, .. } = &manifest;
-        if (stream, epoch, *seq) != (&message.stream, &message.epoch, message.seq) {
-            return Err(wrong(format!(
-                "it is segment {seq} of {stream}, epoch {epoch}, and not the message's"
-            )));
-        }
+        let Manifest { seq, predecessor, .. } = &manifest;
         let expected = seq.checked_sub(1).filter(|before| *before > 0);
         if *seq == 0 || predecessor.as_ref().map(|segment| segment.seq) != expected {
             return Err(wrong(format!("segment {seq} names a wrong predecessor")));
@@ -111,110 +181,119 @@ impl<A: Statements, O: Objects> Loader<A, O> {
         Ok(manifest)
     }
 
+    /// Applies the first segment and as many after it as go with it; says how many.
     async fn apply(
         &self,
         runner: &Runner<'_, A>,
-        message: &SegmentStaged,
-        manifest: &Manifest,
+        segments: &[Segment],
         catalog: &Catalog,
         reading: &Reading,
-    ) -> Result<Outcome, LoadError> {
-        let plan = plan::plan(&plan::Input {
-            manifest,
-            manifest_sha256: &message.manifest_sha256,
-            bucket: &message.bucket,
-            copy: &self.copy,
-            catalog,
-        })?;
-        let segment = Segment { stream: &manifest.stream, epoch: &manifest.epoch, seq: manifest.seq };
+        log: &mut TableLog,
+    ) -> Result<(usize, Outcome), LoadError> {
+        let (manifest, most) = (&segments[0].manifest, self.settings.max_attempts);
+        let staged: Vec<_> = segments.iter().map(Segment::staged).collect();
+        let copy = &self.settings.copy;
+        let mut together = group::fitting(&plan::Input { segments: &staged, copy, catalog, log });
+        loop {
+            let mut bad = if most > 0 { log.failed_often(most) } else { BTreeMap::new() };
+            bad.retain(|target, _| !log.is_quarantined(target) && concerns(manifest, target));
+            if !bad.is_empty() {
+                together = 1;
+            }
+            let input = plan::Input { segments: &staged[..together], copy, catalog, log };
+            let error = match self.attempt(runner, &input, &bad, reading).await {
+                Ok((done, outcome)) => {
+                    if outcome == Outcome::Loaded {
+                        log.learn_quarantine(&manifest.epoch, manifest.seq, &bad);
+                    } else if !bad.is_empty() {
+                        *log =
+                            table_log::read(runner, &manifest.stream, &manifest.epoch, manifest.seq).await?;
+                    }
+                    for (target, Blame { reason, hint }) in &bad {
+                        tracing::error!(table = %target, reason, hint, "quarantined: its changes collect on S3");
+                    }
+                    return Ok((done, outcome));
+                }
+                Err(error) => error,
+            };
+            let named = error.table_to_blame().and_then(|name| target_named(manifest, name));
+            if together > 1 && error.retry() != Retry::Now {
+                tracing::info!(%error, segments = together, "not together: one by one");
+                together = 1;
+                continue;
+            }
+            let Some(target) = named.filter(|_| most > 0) else { return Err(error) };
+            let blame = Blame { reason: error.to_string(), hint: error.hint() };
+            table_log::note_failure(runner, manifest, &target, &blame, log.failures(&target)).await?;
+            *log = table_log::read(runner, &manifest.stream, &manifest.epoch, manifest.seq).await?;
+            if log.failures(&target) < most {
+                return Err(error);
+            }
+        }
+    }
+
+    /// Tries once to apply all segments of the input.
+    async fn attempt(
+        &self,
+        runner: &Runner<'_, A>,
+        input: &plan::Input<'_>,
+        bad: &BTreeMap<Target, Blame>,
+        reading: &Reading,
+    ) -> Result<(usize, Outcome), LoadError> {
+        let plan = plan::plan(input, bad)?;
+        let (first, last) = (input.segments[0], input.segments[input.segments.len() - 1]);
+        let Manifest { stream, epoch, seq, .. } = first.manifest;
         tracing::debug!(statements = plan.statements.len(), transport = ?plan.transport, "applying");
-        let result = Transaction::new(runner, segment, &plan).run(reading.asked_at).await;
+        let result = Transaction::new(runner, group::name(input.segments), &plan).run(reading.asked_at).await;
         let (error, guarded) = match result {
-            Ok(Ok(())) => return Ok(Outcome::Loaded),
+            Ok(Ok(())) => return Ok((input.segments.len(), Outcome::Loaded)),
             Ok(Err(failure)) => {
-                let guarded = purpose(&plan, &failure) == Some(Purpose::Guard);
-                (self.explain(runner, message, &plan, &failure, manifest).await, guarded)
+                let guarded = failure.statement.as_ref().is_some_and(|of| of.purpose == Purpose::Guard);
+                (explain::failure(runner, input.segments, &failure).await, guarded)
             }
             // Whatever is under way goes on; the next invocation finds it.
             Err(error @ LoadError::HandOver { .. }) => return Err(error),
             Err(error) => (error, false),
         };
         // A lost answer or a lost connection says nothing: only the ledger does.
-        let now = match ledger::read(runner, &manifest.stream, &manifest.epoch).await {
+        let now = match ledger::read(runner, stream, epoch).await {
             Ok(now) => now,
             Err(unreadable) => {
                 tracing::warn!(%unreadable, "the ledger can't be read after a failure");
                 return Err(error);
             }
         };
-        match now.place(manifest, &message.manifest_sha256)? {
-            Place::Loaded if guarded => Ok(Outcome::AlreadyLoaded),
-            Place::Loaded => Ok(Outcome::Loaded),
-            Place::Gap { missing } => Ok(Outcome::Gap { missing }),
-            Place::Next => Err(error),
-        }
-    }
-
-    /// What a failed transaction means.
-    async fn explain(
-        &self,
-        runner: &Runner<'_, A>,
-        message: &SegmentStaged,
-        plan: &Plan,
-        failure: &Failure,
-        manifest: &Manifest,
-    ) -> LoadError {
-        let statement = failure.position.and_then(|position| plan.statements.get(position));
-        let retry = sql_error::retry(&failure.error);
-        let table = statement.and_then(|statement| statement.table.clone());
-        match (statement.map(|statement| statement.purpose), statement, &table) {
-            (Some(Purpose::Guard), ..) if retry == Retry::Never => {
-                return LoadError::LedgerMoved { seq: manifest.seq };
+        match now.place(first.manifest, first.manifest_sha256)? {
+            Place::Loaded if now.is_beyond(last.manifest.seq) && !guarded => {
+                Ok((input.segments.len(), Outcome::Loaded))
             }
-            (Some(Purpose::CountRows), Some(Statement { step: Some(step), .. }), Some(table))
-                if retry == Retry::Never =>
-            {
-                return LoadError::RowCount {
-                    table: table.clone(),
-                    step: *step,
-                    expected: rows_of_step(manifest, *step),
-                    taken: failure.rows_before,
-                };
+            Place::Loaded => Ok((1, Outcome::AlreadyLoaded)),
+            Place::Gap { missing } => Ok((1, Outcome::Gap { missing })),
+            Place::Next => {
+                tracing::debug!(seq, "not applied");
+                Err(error)
             }
-            (Some(Purpose::Copy), _, Some(table)) => {
-                if let Some(fault) = copy_fault(runner, message).await {
-                    return LoadError::Copy { table: table.clone(), fault };
-                }
-            }
-            _ => {}
-        }
-        let what = statement.map_or("the transaction".to_owned(), |statement| statement.purpose.to_string());
-        LoadError::Statement {
-            what,
-            table,
-            message: sql_error::without_values(&failure.error),
-            retry,
-            hint: sql_error::hint(&failure.error).to_owned(),
         }
     }
 
     /// The data is in, with or without a receipt: trouble here is only told.
-    async fn write_receipt(&self, message: &SegmentStaged, manifest: &Manifest, duration: Option<Duration>) {
-        let Some(layout) = SegmentLayout::of_manifest(&message.manifest_key) else { return };
+    async fn write_receipt(&self, segment: &Segment, duration: Option<Duration>) {
+        let Segment { manifest, manifest_sha256, bucket, manifest_key } = segment;
+        let Some(layout) = SegmentLayout::of_manifest(manifest_key) else { return };
         let receipt = Receipt {
             format: receipt::FORMAT,
             stream: manifest.stream.clone(),
             epoch: manifest.epoch.clone(),
             seq: manifest.seq,
             end_lsn: manifest.end_lsn,
-            manifest_sha256: message.manifest_sha256.clone(),
+            manifest_sha256: manifest_sha256.clone(),
             rows: plan::queries::rows(manifest),
             loaded_at: Timestamp::now(),
             duration_ms: duration.map(|duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)),
             loaded_by: receipt::loaded_by(),
         };
         let written = match serde_json::to_vec_pretty(&receipt) {
-            Ok(json) => self.objects.put_if_absent(&message.bucket, &layout.receipt(), json).await,
+            Ok(json) => self.objects.put_if_absent(bucket, &layout.receipt(), json).await,
             Err(_) => return,
         };
         if let Err(error) = written {
@@ -224,7 +303,7 @@ impl<A: Statements, O: Objects> Loader<A, O> {
 }
 
 /// A stream's name becomes part of the ledger's: anything else than the agreed form is refused.
-fn check_stream(stream: &str) -> Result<(), LoadError> {
+pub(crate) fn check_stream(stream: &str) -> Result<(), LoadError> {
     let letter = |c: char| c.is_ascii_lowercase();
     let rest = |c: char| letter(c) || c.is_ascii_digit() || c == '_';
     if stream.len() <= 40 && stream.starts_with(letter) && stream.chars().all(rest) {
@@ -233,7 +312,11 @@ fn check_stream(stream: &str) -> Result<(), LoadError> {
     Err(LoadError::Message { reason: "its stream's name is not of the form [a-z][a-z0-9_]{0,39}".to_owned() })
 }
 
-async fn catalog<A: Statements>(runner: &Runner<'_, A>, manifest: &Manifest) -> Result<Catalog, LoadError> {
+/// The manifest's targets as they are in Redshift.
+pub(crate) async fn catalog<A: Statements>(
+    runner: &Runner<'_, A>,
+    manifest: &Manifest,
+) -> Result<Catalog, LoadError> {
     let mut catalog = Catalog::default();
     for sql in plan::queries::columns(manifest) {
         for row in runner.query("reading the catalog", sql).await? {
@@ -249,25 +332,13 @@ async fn catalog<A: Statements>(runner: &Runner<'_, A>, manifest: &Manifest) -> 
     Ok(catalog)
 }
 
-fn purpose(plan: &Plan, failure: &Failure) -> Option<Purpose> {
-    failure.position.and_then(|position| plan.statements.get(position)).map(|statement| statement.purpose)
+fn concerns(manifest: &Manifest, target: &Target) -> bool {
+    manifest.steps.iter().any(|step| Target::of(&step.table) == *target)
 }
 
-fn rows_of_step(manifest: &Manifest, number: u32) -> u64 {
-    let step = manifest.steps.iter().find(|step| step.number == number);
-    step.map_or(0, |step| plan::queries::rows_of(&step.action))
-}
-
-async fn copy_fault<A: Statements>(runner: &Runner<'_, A>, message: &SegmentStaged) -> Option<CopyFault> {
-    let folder = message.manifest_key.strip_suffix("manifest.json")?;
-    let sql = plan::queries::load_error(&message.bucket, folder);
-    match runner.query("reading load errors", sql).await {
-        Ok(rows) => rows.first().and_then(|row| CopyFault::from_row(row)),
-        Err(error) => {
-            tracing::warn!(%error, "sys_load_error_detail can't be read");
-            None
-        }
-    }
+/// The segment's target with this display form.
+fn target_named(manifest: &Manifest, name: &str) -> Option<Target> {
+    manifest.steps.iter().map(|step| Target::of(&step.table)).find(|target| target.to_string() == name)
 }
 
 #[cfg(test)]

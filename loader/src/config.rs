@@ -16,6 +16,8 @@ pub const DB_USER: &str = "RE_DMS_DB_USER";
 pub const COPY_ROLE: &str = "RE_DMS_COPY_ROLE";
 /// The bucket's Region, if Redshift is in another one.
 pub const COPY_REGION: &str = "RE_DMS_COPY_REGION";
+/// After so many failures of one segment for one table's sake, the table is quarantined; 0 stops the stream instead.
+pub const MAX_ATTEMPTS: &str = "RE_DMS_MAX_ATTEMPTS";
 /// A filter for the log, such as `info` or `re_dms_loader=debug,info`.
 pub const LOG: &str = "RE_DMS_LOG";
 /// `true` puts the bucket into S3's path instead of the host name: for stand-ins.
@@ -26,8 +28,8 @@ pub const S3_PATH_STYLE: &str = "RE_DMS_S3_PATH_STYLE";
 pub struct Config {
     /// Which Redshift, as whom.
     pub warehouse: Warehouse,
-    /// How COPY gets at the files.
-    pub copy: CopySettings,
+    /// How segments are applied.
+    pub apply: ApplySettings,
     /// The log's filter.
     pub log: String,
     /// Path-style S3 addresses.
@@ -63,6 +65,21 @@ pub enum Identity {
     DbUser(String),
     /// Whoever the secret says.
     Secret(String),
+}
+
+/// How segments are applied.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ApplySettings {
+    /// How COPY gets at the files.
+    pub copy: CopySettings,
+    /// Failures of one segment for one table's sake before the table is quarantined; 0 for never.
+    pub max_attempts: u32,
+}
+
+impl Default for ApplySettings {
+    fn default() -> Self {
+        Self { copy: CopySettings::default(), max_attempts: 3 }
+    }
 }
 
 /// How COPY gets at the files.
@@ -153,6 +170,15 @@ impl Config {
         if region.as_deref().is_some_and(|region| !is_region(region)) {
             wrong(COPY_REGION, "is not a Region", "give the bucket's Region, such as eu-central-1");
         }
+        let ApplySettings { max_attempts, .. } = ApplySettings::default();
+        let max_attempts = get(MAX_ATTEMPTS).map_or(Some(max_attempts), |text| text.parse().ok());
+        if max_attempts.is_none() {
+            wrong(
+                MAX_ATTEMPTS,
+                "is not a number",
+                "try 3; 0 stops the stream where a table would be quarantined",
+            );
+        }
         let s3_path_style = match get(S3_PATH_STYLE).as_deref() {
             None | Some("false" | "0") => false,
             Some("true" | "1") => true,
@@ -170,7 +196,11 @@ impl Config {
             return Err(ConfigError { mistakes });
         }
         let warehouse = Warehouse { database, location, identity };
-        Ok(Self { warehouse, copy: CopySettings { role, region }, log, s3_path_style })
+        let apply = ApplySettings {
+            copy: CopySettings { role, region },
+            max_attempts: max_attempts.unwrap_or_default(),
+        };
+        Ok(Self { warehouse, apply, log, s3_path_style })
     }
 }
 
@@ -204,7 +234,7 @@ mod tests {
                 .unwrap();
         assert_eq!(config.warehouse.location, Location::Workgroup("wg".into()));
         assert_eq!(config.warehouse.identity, Identity::Iam);
-        assert_eq!(config.copy, CopySettings::default());
+        assert_eq!(config.apply, ApplySettings::default());
         assert_eq!(config.log, "info");
     }
 
@@ -222,6 +252,7 @@ mod tests {
             (DB_USER, "hunter2"),
             (COPY_ROLE, "arn:aws:iam::1:role/x' CREDENTIALS '"),
             (COPY_REGION, "eu'"),
+            (MAX_ATTEMPTS, "some"),
             (S3_PATH_STYLE, "perhaps"),
             (LOG, "loud=very"),
         ])

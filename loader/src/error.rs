@@ -4,6 +4,7 @@ use std::fmt;
 
 use crate::copy_fault::CopyFault;
 use crate::plan::{PlanError, Purpose};
+use crate::sql_error;
 use crate::statements::ApiError;
 
 /// Whose fault it is.
@@ -175,6 +176,33 @@ pub fn with_causes(error: &dyn std::error::Error) -> String {
 }
 
 impl LoadError {
+    /// A statement outside of a segment's transaction failed with Redshift's words.
+    #[must_use]
+    pub fn of_statement(what: &str, error: &str) -> Self {
+        LoadError::Statement {
+            what: what.to_owned(),
+            table: None,
+            message: sql_error::without_values(error),
+            retry: sql_error::retry(error),
+            hint: sql_error::hint(error).to_owned(),
+        }
+    }
+
+    /// The target that is to blame, where no other one would have this error.
+    #[must_use]
+    pub fn table_to_blame(&self) -> Option<&str> {
+        match self {
+            LoadError::Plan(error) => error.table(),
+            LoadError::Copy { table, .. } | LoadError::RowCount { table, .. } => Some(table),
+            LoadError::Statement { table, message, retry: Retry::Never, .. }
+                if !sql_error::concerns_all(message) =>
+            {
+                table.as_deref()
+            }
+            _ => None,
+        }
+    }
+
     /// Who has to act.
     #[must_use]
     pub fn who(&self) -> Who {

@@ -1,4 +1,6 @@
-//! For tests: a Data API with nothing behind it but a ledger, and an S3 that is a map. Statements end as a script says.
+//! For tests: a Data API with a small [`World`] behind it, and an S3 that is a map. Statements end as a script says.
+
+mod world;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Mutex;
@@ -10,6 +12,7 @@ use crate::statements::{
     ApiError, ApiErrorKind, Cell, Description, Part, PartStatus, Sql, Statements, Status, Submission,
     Submitted,
 };
+pub(crate) use world::World;
 
 /// What befalls the next transaction or call.
 #[derive(Clone, Debug)]
@@ -20,6 +23,8 @@ pub(crate) enum Fault {
     FailAfterCommit(&'static str),
     /// The transaction goes on for as many questions.
     Slow(u32),
+    /// The transaction begins only after so many calls, by whomever.
+    Late(u32),
     /// The statement is taken, and its answer is lost.
     LoseAnswer,
     /// The call is refused for now.
@@ -30,22 +35,31 @@ pub(crate) enum Fault {
 
 #[derive(Default)]
 pub(crate) struct State {
-    pub(crate) ledger: Option<Vec<(u64, String)>>,
+    pub(crate) world: World,
+    /// Sees every committed state.
+    pub(crate) on_commit: Option<Box<dyn Fn(&World) + Send>>,
     pub(crate) faults: VecDeque<Fault>,
     pub(crate) load_errors: Vec<Vec<Cell>>,
     pub(crate) ledger_locked: bool,
     pub(crate) transactions: u32,
     pub(crate) rolled_back: u32,
+    /// Statements that always fail, by a text in them, with the error.
+    pub(crate) broken: Vec<(String, String)>,
     statements: Vec<Statement>,
-    uncommitted: Vec<(u64, String)>,
+    /// The one session's transaction.
+    open: Option<World>,
     clock: u64,
+    calls: u64,
 }
 
 #[derive(Clone)]
 struct Statement {
-    token: Option<String>,
+    submission: Submission,
     request: String,
     created: u64,
+    /// The call with which it begins.
+    begins: u64,
+    has_run: bool,
     questions: u32,
     error: Option<String>,
     failed_part: Option<usize>,
@@ -61,12 +75,13 @@ pub(crate) struct FakeApi(pub(crate) Mutex<State>);
 impl FakeApi {
     pub(crate) fn with_ledger(segments: &[(u64, &str)], faults: impl IntoIterator<Item = Fault>) -> Self {
         let ledger = segments.iter().map(|(seq, sha256)| (*seq, (*sha256).to_owned())).collect();
+        let world = World { ledger: Some(ledger), ..World::default() };
         let faults = faults.into_iter().collect();
-        Self(Mutex::new(State { ledger: Some(ledger), faults, ..State::default() }))
+        Self(Mutex::new(State { world, faults, ..State::default() }))
     }
 
     pub(crate) fn ledger(&self) -> Vec<u64> {
-        self.0.lock().unwrap().ledger.iter().flatten().map(|(seq, _)| *seq).collect()
+        self.0.lock().unwrap().world.ledger.iter().flatten().map(|(seq, _)| *seq).collect()
     }
 
     pub(crate) fn transactions(&self) -> u32 {
@@ -80,37 +95,36 @@ fn api_error(kind: ApiErrorKind) -> ApiError {
 
 impl Statements for FakeApi {
     async fn submit(&self, submission: &Submission, wait: Duration) -> Result<Submitted, ApiError> {
+        tokio::task::yield_now().await;
         let mut state = self.0.lock().unwrap();
+        state.run_what_is_due();
         if matches!(state.faults.front(), Some(Fault::Throttle)) {
             state.faults.pop_front();
             return Err(api_error(ApiErrorKind::Busy));
         }
         let request = format!("{submission:?} {wait:?}");
-        let known = submission.token.is_some()
-            && state.statements.iter().any(|statement| statement.token == submission.token);
-        if known {
+        let known = state.statements.iter().position(|statement| {
+            submission.token.is_some() && statement.submission.token == submission.token
+        });
+        let position = match known {
             // As strict as it may be: AWS does not say what a token does with another request.
-            let of_token = |statement: &&Statement| statement.token == submission.token;
-            assert_eq!(state.statements.iter().find(of_token).unwrap().request, request);
-        } else {
-            let mut statement = state.execute(submission);
-            statement.request = request;
-            state.statements.push(statement);
-        }
+            Some(known) => {
+                assert_eq!(state.statements[known].request, request);
+                known
+            }
+            None => state.take(submission, request),
+        };
         if submission.token.is_some() && matches!(state.faults.front(), Some(Fault::LoseAnswer)) {
             state.faults.pop_front();
             return Err(api_error(ApiErrorKind::Unclear));
         }
-        let position = state
-            .statements
-            .iter()
-            .position(|statement| submission.token.is_some() && statement.token == submission.token);
-        Ok(state.submitted(position.unwrap_or(state.statements.len() - 1)))
+        Ok(state.submitted(position))
     }
 
     async fn describe(&self, id: &str, _: Duration) -> Result<Description, ApiError> {
         tokio::time::sleep(Duration::from_millis(20)).await;
         let mut state = self.0.lock().unwrap();
+        state.run_what_is_due();
         let position: usize = id.parse().unwrap();
         let statement = &mut state.statements[position];
         statement.questions = statement.questions.saturating_sub(1);
@@ -133,6 +147,7 @@ impl Statements for FakeApi {
     }
 
     async fn rows(&self, id: &str) -> Result<Vec<Vec<Cell>>, ApiError> {
+        tokio::task::yield_now().await;
         Ok(self.0.lock().unwrap().statements[id.parse::<usize>().unwrap()].rows.clone())
     }
 }
@@ -141,6 +156,7 @@ impl State {
     fn submitted(&self, position: usize) -> Submitted {
         let statement = &self.statements[position];
         let status = match (&statement.error, statement.questions) {
+            _ if !statement.has_run => Status::Running,
             (_, 1..) => Status::Running,
             (Some(_), _) => Status::Failed,
             (None, _) => Status::Finished,
@@ -149,81 +165,124 @@ impl State {
         Submitted { id: position.to_string(), status, session: statement.session.clone(), created_at }
     }
 
-    fn execute(&mut self, submission: &Submission) -> Statement {
+    fn take(&mut self, submission: &Submission, request: String) -> usize {
         self.clock += 1;
-        let mut statement = Statement {
-            token: submission.token.clone(),
-            request: String::new(),
+        let mut begins = self.calls;
+        if let (Sql::Batch(_), Some(Fault::Late(calls))) = (&submission.sql, self.faults.front()) {
+            begins += u64::from(*calls);
+            self.faults.pop_front();
+        }
+        self.statements.push(Statement {
+            submission: submission.clone(),
+            request,
             created: self.clock,
+            begins,
+            has_run: false,
             questions: 0,
             error: None,
             failed_part: None,
             parts: 0,
             rows: Vec::new(),
             session: None,
-        };
-        match &submission.sql {
-            Sql::Alone(sql) => self.alone(sql, &mut statement),
+        });
+        self.run_what_is_due();
+        self.statements.len() - 1
+    }
+
+    /// What began runs at once and to its end, unless a session's transaction has the ledger.
+    fn run_what_is_due(&mut self) {
+        self.calls += 1;
+        for position in 0..self.statements.len() {
+            let statement = &self.statements[position];
+            let waits = matches!(statement.submission.sql, Sql::Batch(_)) && self.open.is_some();
+            if statement.has_run || statement.begins >= self.calls || waits {
+                continue;
+            }
+            let mut statement = statement.clone();
+            statement.has_run = true;
+            self.execute(&mut statement);
+            self.statements[position] = statement;
+        }
+    }
+
+    fn execute(&mut self, statement: &mut Statement) {
+        match statement.submission.sql.clone() {
+            Sql::Alone(sql) => self.alone(&sql, statement),
             Sql::Batch(batch) => {
-                self.transactions += 1;
+                self.transactions += u32::from(batch.len() > 2);
                 statement.parts = batch.len();
-                self.transaction(batch, &mut statement);
+                self.batch(&batch, statement);
             }
             Sql::OpenSession(sql, _) | Sql::InSession(sql, _) => {
                 statement.session = Some("session".to_owned());
-                self.transactions += u32::from(sql == "BEGIN");
-                if sql == "ROLLBACK" {
-                    self.rolled_back += 1;
-                    self.uncommitted.clear();
-                } else {
-                    self.in_transaction(sql, &mut statement);
+                match sql.as_str() {
+                    "BEGIN" => {
+                        self.transactions += 1;
+                        self.open = Some(self.world.clone());
+                    }
+                    "ROLLBACK" => {
+                        self.rolled_back += 1;
+                        self.open = None;
+                    }
+                    _ => {}
+                }
+                let mut world = self.open.take().unwrap_or_default();
+                let done = self.in_transaction(&sql, &mut world, statement);
+                if sql == "COMMIT" && done {
+                    self.commit(world);
+                } else if sql != "ROLLBACK" && statement.error.is_none() {
+                    self.open = Some(world);
                 }
             }
         }
-        statement
     }
 
     fn alone(&mut self, sql: &str, statement: &mut Statement) {
-        if sql.contains("CREATE TABLE") {
-            self.ledger.get_or_insert_default();
-        } else if sql.contains("sys_load_error_detail") {
+        if sql.contains("sys_load_error_detail") {
             statement.rows.clone_from(&self.load_errors);
-        } else if sql.contains("ledger_") && sql.starts_with("SELECT") {
-            statement.questions = if self.ledger_locked { u32::MAX } else { 0 };
-            match &self.ledger {
-                None => {
-                    statement.error =
-                        Some(r#"ERROR: relation "re_dms.ledger_main" does not exist"#.to_owned());
-                }
-                Some(ledger) => {
-                    let cells = |(seq, sha256): &(u64, String)| {
-                        let seq = i64::try_from(*seq).unwrap();
-                        vec![Cell::Number(seq), Cell::Text("0/1".into()), Cell::Text(sha256.clone())]
-                    };
-                    statement.rows = ledger.last().map(cells).into_iter().collect();
-                }
-            }
+            return;
+        }
+        if sql.contains("ledger_") && sql.starts_with("SELECT") && self.ledger_locked {
+            statement.questions = u32::MAX;
+            return;
+        }
+        match self.world.query(sql) {
+            Ok(rows) => statement.rows = rows,
+            Err(error) => statement.error = Some(error),
         }
     }
 
-    fn transaction(&mut self, batch: &[String], statement: &mut Statement) {
+    fn batch(&mut self, batch: &[String], statement: &mut Statement) {
+        let mut world = self.world.clone();
         for (position, sql) in batch.iter().enumerate() {
-            self.in_transaction(sql, statement);
-            if statement.error.is_some() {
+            if !self.in_transaction(sql, &mut world, statement) {
                 statement.failed_part = Some(position);
-                self.uncommitted.clear();
                 return;
             }
         }
-        self.in_transaction("COMMIT", statement);
+        if self.in_transaction("COMMIT", &mut world, statement) {
+            self.commit(world);
+        }
     }
 
-    fn in_transaction(&mut self, sql: &str, statement: &mut Statement) {
+    fn commit(&mut self, world: World) {
+        if let Some(check) = &self.on_commit {
+            check(&world);
+        }
+        self.world = world;
+    }
+
+    /// Whether it was done.
+    fn in_transaction(&mut self, sql: &str, world: &mut World, statement: &mut Statement) -> bool {
+        if let Some((_, error)) = self.broken.iter().find(|(text, _)| sql.contains(text)) {
+            statement.error = Some(error.clone());
+            return false;
+        }
         match self.faults.front().cloned() {
             Some(Fault::Fail(text, error)) if sql.contains(text) => {
                 self.faults.pop_front();
                 statement.error = Some(error.to_owned());
-                return;
+                return false;
             }
             Some(Fault::FailAfterCommit(error)) if sql == "COMMIT" => {
                 self.faults.pop_front();
@@ -235,19 +294,17 @@ impl State {
             }
             Some(Fault::Overtaken(seq, sha256)) => {
                 self.faults.pop_front();
-                self.ledger.get_or_insert_default().push((seq, sha256));
+                self.world.ledger.get_or_insert_default().push((seq, sha256));
+                *world = self.world.clone();
             }
             _ => {}
         }
-        let ledger = self.ledger.get_or_insert_default();
-        let last = ledger.last().map_or(0, |(seq, _)| *seq);
-        if sql.contains("\"last\"") && !sql.ends_with(&format!(" = {last}")) {
-            statement.error = Some("ERROR: division by zero".to_owned());
-        } else if sql.starts_with("INSERT INTO \"re_dms\"") {
-            let values: Vec<_> = sql.split_once("VALUES (").unwrap().1.split(", ").collect();
-            self.uncommitted.push((values[1].parse().unwrap(), values[4].trim_matches('\'').to_owned()));
-        } else if sql == "COMMIT" {
-            ledger.append(&mut self.uncommitted);
+        match world.change(sql) {
+            Ok(()) => true,
+            Err(error) => {
+                statement.error = Some(error);
+                false
+            }
         }
     }
 }

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent, SqsMessage};
 use re_dms_shared::Lsn;
-use re_dms_shared::message::{FORMAT, Outcome, SegmentAck, SegmentStaged};
+use re_dms_shared::message::{FORMAT, Outcome, SegmentAck, SegmentStaged, TableRequest};
+use re_dms_shared::table_log::Quarantine;
 use serde::Deserialize;
 use tracing::Instrument;
 
@@ -13,15 +14,24 @@ use crate::apply::Loaded;
 use crate::deadline::Deadline;
 use crate::error::{LoadError, Retry};
 use crate::queues::Queues;
+use crate::resume::Done;
 
-/// Loads one segment.
+/// Loads segments.
 pub trait SegmentLoader: Send + Sync {
-    /// Takes the segment into Redshift unless it is there or a gap is before it.
+    /// Takes the first segment into Redshift unless it is there or a gap is before it, and as many after it as go with
+    /// it: what became of each of these.
     fn load(
         &self,
-        message: &SegmentStaged,
+        messages: &[SegmentStaged],
         deadline: Deadline,
-    ) -> impl Future<Output = Result<Loaded, LoadError>> + Send;
+    ) -> impl Future<Output = Result<Vec<Loaded>, LoadError>> + Send;
+
+    /// Does what is asked for a table.
+    fn request(
+        &self,
+        request: &TableRequest,
+        deadline: Deadline,
+    ) -> impl Future<Output = Result<Done, LoadError>> + Send;
 }
 
 /// What handles invocations, kept while the function is warm.
@@ -41,91 +51,138 @@ impl<L: SegmentLoader, Q: Queues> Handler<L, Q> {
     /// Handles the messages of one invocation.
     pub async fn handle(&self, event: SqsEvent, deadline: Deadline) -> SqsBatchResponse {
         let mut response = SqsBatchResponse::default();
-        for (position, record) in event.records.iter().enumerate() {
-            if let Err(error) = self.record(record, deadline).await {
-                let undone = &event.records[position..];
-                self.give_back(undone, redelivery_delay(&error, record)).await;
-                response.batch_item_failures = undone.iter().map(item_failure).collect();
-                break;
+        let bodies = event.records.iter().map(|record| record.body.as_deref().unwrap_or_default());
+        let messages: Vec<_> = bodies.map(parse).collect();
+        let mut position = 0;
+        while position < messages.len() {
+            match self.next(&messages[position..], deadline).await {
+                Ok(done) => position += done.max(1),
+                Err(error) => {
+                    let undone = &event.records[position..];
+                    self.give_back(undone, redelivery_delay(&error, &undone[0])).await;
+                    response.batch_item_failures = undone.iter().map(item_failure).collect();
+                    break;
+                }
             }
         }
         response
     }
 
-    async fn record(&self, record: &SqsMessage, deadline: Deadline) -> Result<(), LoadError> {
-        let message = match parse(record.body.as_deref().unwrap_or_default()) {
-            Ok(message) => message,
+    /// Does what the first message says, and those after it that go with it; how many there were.
+    async fn next(
+        &self,
+        messages: &[Result<Message, Unusable>],
+        deadline: Deadline,
+    ) -> Result<usize, LoadError> {
+        let first = match &messages[0] {
+            Ok(Message::Segment(first)) => first,
+            Ok(Message::Request(request)) => {
+                let span = tracing::info_span!("request", stream = request.stream, table = request.table);
+                return self.request(request, deadline).instrument(span).await.map(|()| 1);
+            }
             Err(Unusable { error, message }) => {
-                self.report(&error, message.as_deref()).await;
+                let error = error();
+                self.report(&error, message.as_deref().map(Sender::of)).await;
                 return Err(error);
             }
         };
-        let SegmentStaged { stream, epoch, seq, .. } = &message;
+        let group = messages.iter().map_while(|message| match message {
+            Ok(Message::Segment(segment)) => Some(segment),
+            _ => None,
+        });
+        let group =
+            group.take_while(|segment| (&segment.stream, &segment.epoch) == (&first.stream, &first.epoch));
+        let group: Vec<_> = group.cloned().collect();
+        let SegmentStaged { stream, epoch, seq, .. } = first;
         let span = tracing::info_span!("segment", stream, epoch, segment = seq);
-        self.segment(&message, deadline).instrument(span).await
+        self.segments(&group, deadline).instrument(span).await
     }
 
-    async fn segment(&self, message: &SegmentStaged, deadline: Deadline) -> Result<(), LoadError> {
-        match self.loader.load(message, deadline).await {
+    async fn segments(&self, messages: &[SegmentStaged], deadline: Deadline) -> Result<usize, LoadError> {
+        match self.loader.load(messages, deadline).await {
             Ok(loaded) => {
-                let duration_ms = u64::try_from(loaded.duration.as_millis()).unwrap_or(u64::MAX);
-                let Loaded { outcome, end_lsn, rows, .. } = loaded;
-                match &outcome {
-                    Outcome::Gap { missing } => {
-                        tracing::warn!(missing, "refused: a segment before it is missing");
-                    }
-                    Outcome::AlreadyLoaded => tracing::info!(rows, duration_ms, "already loaded"),
-                    Outcome::Loaded | Outcome::Failed { .. } => {
-                        tracing::info!(rows, duration_ms, %end_lsn, "loaded");
-                    }
+                for (message, loaded) in messages.iter().zip(&loaded) {
+                    self.tell(message, loaded).await;
                 }
-                self.acknowledge(message, end_lsn, outcome, rows, duration_ms).await;
-                Ok(())
+                Ok(loaded.len())
             }
             Err(error) => {
-                self.report(&error, Some(message)).await;
+                self.report(&error, messages.first().map(Sender::of)).await;
                 Err(error)
             }
         }
     }
 
+    async fn tell(&self, message: &SegmentStaged, loaded: &Loaded) {
+        let duration_ms = u64::try_from(loaded.duration.as_millis()).unwrap_or(u64::MAX);
+        let Loaded { outcome, end_lsn, rows, quarantine, .. } = loaded;
+        let seq = message.seq;
+        match outcome {
+            Outcome::Gap { missing } => {
+                tracing::warn!(seq, missing, "refused: a segment before it is missing")
+            }
+            Outcome::AlreadyLoaded => tracing::info!(seq, rows, duration_ms, "already loaded"),
+            _ => tracing::info!(seq, rows, duration_ms, %end_lsn, "loaded"),
+        }
+        let quarantine = Some(quarantine.clone());
+        let told = Told { end_lsn: *end_lsn, rows: *rows, duration_ms, quarantine };
+        self.acknowledge(Sender::of(message), outcome.clone(), told).await;
+    }
+
+    /// A request that fails for good is answered and done with: whoever asked may ask again.
+    async fn request(&self, request: &TableRequest, deadline: Deadline) -> Result<(), LoadError> {
+        let sender = Sender {
+            stream: &request.stream,
+            epoch: &request.epoch,
+            seq: 0,
+            ack_queue_url: &request.ack_queue_url,
+        };
+        match self.loader.request(request, deadline).await {
+            Ok(Done { more, quarantine }) => {
+                tracing::info!(more, "resumed");
+                let outcome = Outcome::Resumed { table: request.table.clone(), more };
+                let told = Told { quarantine: Some(quarantine), ..Told::default() };
+                self.acknowledge(sender, outcome, told).await;
+                Ok(())
+            }
+            Err(error) => {
+                self.report(&error, Some(sender)).await;
+                if error.retry() == Retry::Never { Ok(()) } else { Err(error) }
+            }
+        }
+    }
+
     /// Tells the log and the capture of a failure.
-    async fn report(&self, error: &LoadError, message: Option<&SegmentStaged>) {
+    async fn report(&self, error: &LoadError, sender: Option<Sender<'_>>) {
         if error.retry() == Retry::Now {
             tracing::info!(%error, "handing over to the next invocation");
             return;
         }
         let (who, retry, hint) = (error.who(), error.retry(), error.hint());
         tracing::error!(%error, %who, ?retry, hint, "not loaded");
-        if let Some(message) = message {
+        if let Some(sender) = sender {
             let outcome = Outcome::Failed { error: error.to_string(), hint };
             // Where the segment ends is in its manifest, which may be what could not be read.
-            self.acknowledge(message, Lsn::ZERO, outcome, 0, 0).await;
+            self.acknowledge(sender, outcome, Told::default()).await;
         }
     }
 
     /// Acknowledgements are hints: one that can't be sent is no reason to load anything again.
-    async fn acknowledge(
-        &self,
-        message: &SegmentStaged,
-        end_lsn: Lsn,
-        outcome: Outcome,
-        rows: u64,
-        duration_ms: u64,
-    ) {
-        let (stream, epoch) = (message.stream.clone(), message.epoch.clone());
+    async fn acknowledge(&self, sender: Sender<'_>, outcome: Outcome, told: Told) {
+        let Told { end_lsn, rows, duration_ms, quarantine } = told;
         let ack = SegmentAck {
             format: FORMAT,
-            stream,
-            epoch,
-            seq: message.seq,
+            stream: sender.stream.to_owned(),
+            epoch: sender.epoch.to_owned(),
+            seq: sender.seq,
             end_lsn,
             outcome,
             rows,
             duration_ms,
+            quarantine,
         };
         let sent = match serde_json::to_string(&ack) {
-            Ok(body) => self.queues.send(&message.ack_queue_url, body).await,
+            Ok(body) => self.queues.send(sender.ack_queue_url, body).await,
             Err(_) => return,
         };
         if let Err(error) = sent {
@@ -143,27 +200,65 @@ impl<L: SegmentLoader, Q: Queues> Handler<L, Q> {
     }
 }
 
+/// Who sent a message, and about what.
+#[derive(Clone, Copy)]
+struct Sender<'a> {
+    stream: &'a str,
+    epoch: &'a str,
+    seq: u64,
+    ack_queue_url: &'a str,
+}
+
+impl<'a> Sender<'a> {
+    fn of(message: &'a SegmentStaged) -> Self {
+        let SegmentStaged { stream, epoch, seq, ack_queue_url, .. } = message;
+        Self { stream, epoch, seq: *seq, ack_queue_url }
+    }
+}
+
+/// What an acknowledgement says beside its outcome.
+#[derive(Default)]
+struct Told {
+    end_lsn: Lsn,
+    rows: u64,
+    duration_ms: u64,
+    quarantine: Option<Quarantine>,
+}
+
+/// What the queue may hold.
+enum Message {
+    Segment(SegmentStaged),
+    Request(TableRequest),
+}
+
 /// A body that is no message for this loader; with as much of a message as there is to answer to.
 struct Unusable {
-    error: LoadError,
+    error: Box<dyn Fn() -> LoadError + Send + Sync>,
     message: Option<Box<SegmentStaged>>,
 }
 
-fn parse(body: &str) -> Result<SegmentStaged, Unusable> {
+fn parse(body: &str) -> Result<Message, Unusable> {
     #[derive(Deserialize)]
     struct Head {
         format: u32,
+        request: Option<serde_json::Value>,
     }
-    let message = serde_json::from_str::<SegmentStaged>(body);
+    let malformed = |error: serde_json::Error| {
+        let reason = format!("its JSON breaks off in line {}, column {}", error.line(), error.column());
+        let error = Box::new(move || LoadError::Message { reason: reason.clone() });
+        Unusable { error, message: None }
+    };
     match serde_json::from_str::<Head>(body) {
-        Ok(Head { format }) if format > FORMAT => {
-            let error = LoadError::Newer { what: "the message".to_owned(), found: format, reads: FORMAT };
-            Err(Unusable { error, message: message.ok().map(Box::new) })
+        Ok(Head { format, .. }) if format > FORMAT => {
+            let newer =
+                move || LoadError::Newer { what: "the message".to_owned(), found: format, reads: FORMAT };
+            let message = serde_json::from_str(body).ok().map(Box::new);
+            Err(Unusable { error: Box::new(newer), message })
         }
-        _ => message.map_err(|error| {
-            let reason = format!("its JSON breaks off in line {}, column {}", error.line(), error.column());
-            Unusable { error: LoadError::Message { reason }, message: None }
-        }),
+        Ok(Head { request: Some(_), .. }) => {
+            serde_json::from_str(body).map(Message::Request).map_err(malformed)
+        }
+        _ => serde_json::from_str(body).map(Message::Segment).map_err(malformed),
     }
 }
 
@@ -181,6 +276,8 @@ fn redelivery_delay(error: &LoadError, record: &SqsMessage) -> Duration {
     let first_seconds = match error.retry() {
         Retry::Now => return Duration::ZERO,
         Retry::Soon => 1,
+        // Whether it is the table's own, or passes, shows soon, and all others wait.
+        Retry::Wait | Retry::Never if error.table_to_blame().is_some() => 2,
         Retry::Wait | Retry::Never => 5,
     };
     Duration::from_secs((first_seconds << doublings).min(60))

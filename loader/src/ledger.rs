@@ -57,6 +57,12 @@ pub enum Place {
 }
 
 impl Reading {
+    /// Whether the epoch's segment with this number is surely in.
+    #[must_use]
+    pub fn is_beyond(&self, seq: u64) -> bool {
+        matches!(&self.ledger, Ledger::Last(last) if last.seq >= seq)
+    }
+
     /// Where the segment stands.
     ///
     /// # Errors

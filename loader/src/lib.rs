@@ -14,13 +14,17 @@ pub mod error;
 mod fake;
 pub mod handler;
 pub mod ledger;
+#[cfg(test)]
+mod model;
 pub mod objects;
 pub mod plan;
 pub mod queues;
 pub mod receipt;
+pub mod resume;
 pub mod runner;
 pub mod sql_error;
 pub mod statements;
+pub mod table_log;
 pub mod transaction;
 
 pub use error::LoadError;

@@ -1,5 +1,8 @@
 //! The Lambda's `bootstrap`: reads the settings, makes the clients, and hands invocations to the handler.
 
+// The future of an invocation is deep: the SDK's are, and ours hold them.
+#![recursion_limit = "256"]
+
 use std::convert::Infallible;
 use std::time::Duration;
 
@@ -38,7 +41,7 @@ async fn main() -> anyhow::Result<()> {
     let api = DataApi::new(aws_sdk_redshiftdata::Client::new(&aws), config.warehouse);
     let objects = S3::new(aws_sdk_s3::Client::from_conf(s3));
     let queues = Sqs::new(aws_sdk_sqs::Client::new(&aws));
-    let handler = Handler::new(Loader::new(api, objects, config.copy), queues);
+    let handler = Handler::new(Loader::new(api, objects, config.apply), queues);
 
     let handler = &handler;
     let invocation = service_fn(async |event: LambdaEvent<SqsEvent>| {

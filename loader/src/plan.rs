@@ -1,7 +1,8 @@
 //! From a manifest to SQL: `plan(manifest, catalog)` is pure, and nothing outside this folder formats SQL.
 //!
 //! A plan is one transaction: it locks the ledger, checks that the segment is the next one, prepares tables, stages and
-//! merges each load, and records the segment. Every text from the manifest goes through `re_dms_shared::sql`'s quoting.
+//! merges each load, and records the segment. Steps of quarantined tables are left out and recorded as skipped; [`replay`]
+//! plans them later. Every text from the manifest goes through `re_dms_shared::sql`'s quoting.
 
 mod catalog;
 mod check;
@@ -10,14 +11,17 @@ mod equality;
 pub mod ledger;
 mod merge;
 pub mod queries;
+pub mod table_log;
 mod tables;
 mod whole_row;
 
 pub use catalog::{Catalog, CatalogColumn};
+pub use table_log::{Blame, TableLog, Target};
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use re_dms_shared::manifest::{Action, Manifest, Table};
+use re_dms_shared::manifest::{Action, Manifest, Step, Table};
 use re_dms_shared::sql;
 
 use crate::config::CopySettings;
@@ -31,16 +35,27 @@ pub const STATEMENT_BYTES: usize = 100_000;
 /// What a plan is made of.
 #[derive(Clone, Copy, Debug)]
 pub struct Input<'a> {
-    /// The segment.
-    pub manifest: &'a Manifest,
-    /// Its manifest's checksum, for the ledger.
-    pub manifest_sha256: &'a str,
-    /// The bucket that its files are in.
-    pub bucket: &'a str,
+    /// What is loaded.
+    pub segments: &'a [StagedSegment<'a>],
     /// How COPY gets at the files.
     pub copy: &'a CopySettings,
-    /// The segment's tables as they are in Redshift.
+    /// The segments' tables as they are in Redshift.
     pub catalog: &'a Catalog,
+    /// The stream's table log as it was read.
+    pub log: &'a TableLog,
+}
+
+/// A segment and where it lies.
+#[derive(Clone, Copy, Debug)]
+pub struct StagedSegment<'a> {
+    /// What it is.
+    pub manifest: &'a Manifest,
+    /// Its manifest's checksum.
+    pub manifest_sha256: &'a str,
+    /// The bucket that it is in.
+    pub bucket: &'a str,
+    /// Where its manifest is.
+    pub manifest_key: &'a str,
 }
 
 /// One transaction, in order.
@@ -66,12 +81,25 @@ pub enum Transport {
 pub struct Statement {
     /// What it is for.
     pub purpose: Purpose,
-    /// The step that it belongs to.
-    pub step: Option<u32>,
-    /// The target that it is about, for people.
-    pub table: Option<String>,
+    /// The step that it belongs to, if it belongs to one.
+    pub of: Option<PlannedStep>,
     /// Its text.
     pub sql: String,
+}
+
+/// A step of a plan.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlannedStep {
+    /// From 1 within the plan; its staging table is numbered by it.
+    pub place: u32,
+    /// Its segment.
+    pub seq: u64,
+    /// Its number in the segment.
+    pub number: u32,
+    /// What it is done to.
+    pub target: Target,
+    /// Rows in its files.
+    pub rows: u64,
 }
 
 /// What a statement is for.
@@ -96,6 +124,7 @@ pub enum Purpose {
     Restore,
     Insert,
     DropStage,
+    RecordTables,
     RecordSegment,
     Commit,
 }
@@ -121,6 +150,7 @@ impl fmt::Display for Purpose {
             Purpose::Restore => "putting back the copies that stay",
             Purpose::Insert => "inserting rows",
             Purpose::DropStage => "dropping the staging table",
+            Purpose::RecordTables => "recording what was skipped",
             Purpose::RecordSegment => "recording the segment in the ledger",
             Purpose::Commit => "committing the transaction",
         })
@@ -167,6 +197,15 @@ pub enum PlanError {
 }
 
 impl PlanError {
+    /// The target that is to blame, where it is the target and not the segment.
+    #[must_use]
+    pub fn table(&self) -> Option<&str> {
+        match self {
+            PlanError::Manifest { .. } => None,
+            PlanError::ColumnType { table, .. } | PlanError::TooLong { table, .. } => Some(table),
+        }
+    }
+
     /// What to do about it.
     #[must_use]
     pub fn hint(&self) -> String {
@@ -188,68 +227,150 @@ impl PlanError {
     }
 }
 
-/// Plans a segment.
+/// Plans segments that follow each other, or one with `bad` tables, which it quarantines.
 ///
 /// # Errors
 /// A manifest that contradicts itself, or targets that can't take the segment's data.
-pub fn plan(input: &Input<'_>) -> Result<Plan, PlanError> {
-    let manifest = input.manifest;
-    let mut catalog = input.catalog.clone();
+pub fn plan(input: &Input<'_>, bad: &BTreeMap<Target, Blame>) -> Result<Plan, PlanError> {
+    let Some(first) = input.segments.first() else { return Ok(Statements::default().into_plan()) };
+    let Manifest { stream, epoch, seq, .. } = first.manifest;
     let mut statements = Statements::default();
-    statements.push(Purpose::LockLedger, ledger::lock(&manifest.stream));
-    statements.push(
-        Purpose::Guard,
-        ledger::guard(&manifest.stream, &manifest.epoch, manifest.seq.saturating_sub(1)),
-    );
-    for (position, step) in manifest.steps.iter().enumerate() {
+    statements.push(Purpose::LockLedger, ledger::lock(stream));
+    statements
+        .push(Purpose::Guard, ledger::guard(stream, epoch, seq.saturating_sub(1), input.log.last_change()));
+    let mut record = table_log::Record::after(input.log.last_change());
+    let mut steps = Steps { catalog: input.catalog.clone(), copy: input.copy, loads: 0 };
+    for segment in input.segments {
+        let mut skipped = BTreeSet::new();
+        for (position, step) in segment.manifest.steps.iter().enumerate() {
+            let target = Target::of(&step.table);
+            let newly = bad.get(&target);
+            if newly.is_none() && !input.log.is_quarantined(&target) {
+                steps.add(&mut statements, segment, position, step)?;
+            } else if skipped.insert(target.clone()) {
+                if let Some(blame) = newly {
+                    record.quarantined(segment, &target, blame);
+                }
+                record.skipped(segment, &target);
+            }
+        }
+    }
+    statements.about_nothing();
+    for sql in record.statements(stream) {
+        statements.push(Purpose::RecordTables, sql);
+    }
+    statements.push(Purpose::RecordSegment, ledger::record(input.segments));
+    statements.refuse_too_long()?;
+    Ok(statements.into_plan())
+}
+
+/// What a replay is made of.
+#[derive(Clone, Copy, Debug)]
+pub struct Replay<'a> {
+    /// The quarantined table.
+    pub target: &'a Target,
+    /// Where it was skipped, in order, each with the number of the log's row that says so.
+    pub skipped: &'a [(u64, StagedSegment<'a>)],
+    /// Nothing else was skipped: the quarantine ends.
+    pub is_all: bool,
+    /// How COPY gets at the files.
+    pub copy: &'a CopySettings,
+    /// The table as it is in Redshift.
+    pub catalog: &'a Catalog,
+    /// The stream's table log as it was read.
+    pub log: &'a TableLog,
+}
+
+/// Plans what was skipped of a quarantined table.
+///
+/// # Errors
+/// As [`plan`].
+pub fn replay(stream: &str, input: &Replay<'_>) -> Result<Plan, PlanError> {
+    let mut statements = Statements::default();
+    statements.push(Purpose::LockLedger, ledger::lock(stream));
+    statements.push(Purpose::Guard, table_log::guard(stream, input.log.last_change()));
+    let mut record = table_log::Record::after(input.log.last_change());
+    let mut steps = Steps { catalog: input.catalog.clone(), copy: input.copy, loads: 0 };
+    for (change, segment) in input.skipped {
+        for (position, step) in segment.manifest.steps.iter().enumerate() {
+            if Target::of(&step.table) == *input.target {
+                steps.add(&mut statements, segment, position, step)?;
+            }
+        }
+        record.replayed(segment, input.target, *change);
+    }
+    if input.is_all {
+        record.resumed(input.target);
+    }
+    statements.about_nothing();
+    for sql in record.statements(stream) {
+        statements.push(Purpose::RecordTables, sql);
+    }
+    statements.refuse_too_long()?;
+    Ok(statements.into_plan())
+}
+
+/// Steps become statements.
+struct Steps<'a> {
+    /// The targets as they are after the steps so far.
+    catalog: Catalog,
+    copy: &'a CopySettings,
+    /// Steps so far, over all segments: staging tables are numbered by it.
+    loads: u32,
+}
+
+impl Steps<'_> {
+    fn add(
+        &mut self,
+        statements: &mut Statements,
+        segment: &StagedSegment<'_>,
+        position: usize,
+        step: &Step,
+    ) -> Result<(), PlanError> {
         check::step(position, step)?;
-        statements.about(step.number, &step.table);
-        tables::prepare(&mut statements, &mut catalog, &step.table)?;
+        self.loads += 1;
+        statements.about(self.loads, segment.manifest.seq, step);
+        tables::prepare(statements, &mut self.catalog, &step.table)?;
         match &step.action {
             Action::Truncate => statements.push(Purpose::Truncate, tables::empty(&step.table)),
             // COPY refuses a manifest without files.
             Action::Load(load) if load.rows.total() == 0 => {}
             Action::Load(load) => {
-                let stage = copy::Stage::new(step.number, &step.table, load);
-                copy::statements(&mut statements, input, &stage)?;
-                merge::statements(&mut statements, &stage);
+                let stage = copy::Stage::new(self.loads, &step.table, load);
+                copy::statements(statements, segment.bucket, self.copy, &stage)?;
+                merge::statements(statements, &stage);
             }
         }
+        Ok(())
     }
-    statements.about_nothing();
-    statements.push(Purpose::RecordSegment, ledger::record(manifest, input.manifest_sha256));
-    statements.refuse_too_long()?;
-    Ok(statements.into_plan())
 }
 
 /// The statements so far, and what the next ones are about.
 #[derive(Default)]
 struct Statements {
     list: Vec<Statement>,
-    step: Option<u32>,
-    table: Option<String>,
+    of: Option<PlannedStep>,
 }
 
 impl Statements {
-    fn about(&mut self, step: u32, table: &Table) {
-        self.step = Some(step);
-        self.table = Some(table_label(table));
+    fn about(&mut self, place: u32, seq: u64, step: &Step) {
+        let (number, target) = (step.number, Target::of(&step.table));
+        self.of = Some(PlannedStep { place, seq, number, target, rows: queries::rows_of(&step.action) });
     }
 
     fn about_nothing(&mut self) {
-        self.step = None;
-        self.table = None;
+        self.of = None;
     }
 
     fn push(&mut self, purpose: Purpose, sql: String) {
-        self.list.push(Statement { purpose, step: self.step, table: self.table.clone(), sql });
+        self.list.push(Statement { purpose, of: self.of.clone(), sql });
     }
 
     fn refuse_too_long(&self) -> Result<(), PlanError> {
         let Some(long) = self.list.iter().find(|statement| statement.sql.len() > STATEMENT_BYTES) else {
             return Ok(());
         };
-        let table = long.table.clone().unwrap_or_default();
+        let table = long.of.as_ref().map(|step| step.target.to_string()).unwrap_or_default();
         Err(PlanError::TooLong { table, purpose: long.purpose, bytes: long.sql.len() })
     }
 
@@ -260,7 +381,7 @@ impl Statements {
             return Plan { transport: Transport::Batch, statements };
         }
         drop_finished_stages(&mut statements);
-        let alone = |purpose, sql: &str| Statement { purpose, step: None, table: None, sql: sql.to_owned() };
+        let alone = |purpose, sql: &str| Statement { purpose, of: None, sql: sql.to_owned() };
         statements.insert(0, alone(Purpose::Begin, "BEGIN"));
         statements.push(alone(Purpose::Commit, "COMMIT"));
         Plan { transport: Transport::Session, statements }
@@ -274,17 +395,17 @@ fn drop_finished_stages(statements: &mut Vec<Statement>) {
     let mut made: Vec<String> = Vec::new();
     let mut all = std::mem::take(statements).into_iter().peekable();
     while let Some(statement) = all.next() {
-        match (statement.purpose, statement.step) {
-            (Purpose::CreateStage, Some(step)) => made.push(copy::stage_name(step)),
-            (Purpose::Keep, Some(step)) => made.push(whole_row::kept_name(step)),
+        match (statement.purpose, &statement.of) {
+            (Purpose::CreateStage, Some(step)) => made.push(copy::stage_name(step.place)),
+            (Purpose::Keep, Some(step)) => made.push(whole_row::kept_name(step.place)),
             _ => {}
         }
-        let (step, table) = (statement.step, statement.table.clone());
+        let of = statement.of.clone();
         with_drops.push(statement);
-        if !made.is_empty() && all.peek().is_none_or(|next| next.step != step) {
+        if !made.is_empty() && all.peek().is_none_or(|next| next.of != of) {
             let names: Vec<_> = made.drain(..).map(|name| sql::ident(&name)).collect();
             let sql = format!("DROP TABLE {}", names.join(", "));
-            with_drops.push(Statement { purpose: Purpose::DropStage, step, table, sql });
+            with_drops.push(Statement { purpose: Purpose::DropStage, of, sql });
         }
     }
     *statements = with_drops;
@@ -292,7 +413,7 @@ fn drop_finished_stages(statements: &mut Vec<Statement>) {
 
 /// A target's name for people.
 fn table_label(table: &Table) -> String {
-    format!("{}.{}", table.target_schema, table.target_name)
+    Target::of(table).to_string()
 }
 
 #[cfg(test)]

@@ -7,7 +7,6 @@ use rand::RngExt;
 
 use crate::deadline::Deadline;
 use crate::error::LoadError;
-use crate::sql_error;
 use crate::statements::{
     ApiError, ApiErrorKind, Cell, Description, Sql, Statements, Status, Submission, Submitted,
 };
@@ -122,14 +121,7 @@ impl<'a, A: Statements> Runner<'a, A> {
         match self.end(submitted, what).await? {
             End::Finished(submitted) => Ok(submitted),
             End::Failed(description) => {
-                let error = description.error.unwrap_or_default();
-                Err(LoadError::Statement {
-                    what: what.to_owned(),
-                    table: None,
-                    message: sql_error::without_values(&error),
-                    retry: sql_error::retry(&error),
-                    hint: sql_error::hint(&error).to_owned(),
-                })
+                Err(LoadError::of_statement(what, &description.error.unwrap_or_default()))
             }
         }
     }
@@ -165,7 +157,11 @@ impl<'a, A: Statements> Runner<'a, A> {
         Ok((taken_at, rows))
     }
 
-    async fn rows(&self, id: &str) -> Result<Vec<Vec<Cell>>, LoadError> {
+    /// The rows of a finished query.
+    ///
+    /// # Errors
+    /// As [`Self::run`].
+    pub async fn rows(&self, id: &str) -> Result<Vec<Vec<Cell>>, LoadError> {
         let mut pauses = Pauses::default();
         loop {
             match self.api.rows(id).await {

@@ -44,30 +44,91 @@ fn follows_a_kind_of_name(before: &str) -> bool {
     NAMES.iter().any(|name| word.eq_ignore_ascii_case(name))
 }
 
-/// Whether the same statement may succeed later, by Redshift's words.
+/// Whether the same statement may succeed later, by Redshift's words. Stopped without a word, it may.
 #[must_use]
 pub fn retry(error: &str) -> Retry {
-    let error = error.to_ascii_lowercase();
+    let error = words(error);
     let any = |parts: &[&str]| parts.iter().any(|part| error.contains(part));
     // 1023: serializable isolation; 1018: a table made after the transaction's snapshot
     let conflict = any(&["1023", "serializable isolation", "1018", "deadlock", "could not serialize"]);
-    let lost = any(&["connection", "terminated", "restart", "shut", "internal error", "session expired"]);
-    if conflict || lost {
+    let lost = any(&[
+        "connection",
+        "terminat",
+        "restart",
+        "shut",
+        "internal error",
+        "session expired",
+        "communication",
+        "timed out",
+    ]);
+    if error.is_empty() || conflict || lost {
         Retry::Soon
-    } else if any(&[
-        "paused",
-        "resuming",
-        "maintenance",
-        "resizing",
-        "disk full",
-        "too many",
-        "read-only",
-        "cancel",
-    ]) {
+    } else if any(&WAIT) {
         Retry::Wait
     } else {
         Retry::Never
     }
+}
+
+/// The warehouse's state, which changes without anybody looking at the statement.
+const WAIT: [&str; 17] = [
+    "paused",
+    "pausing",
+    "resuming",
+    "maintenance",
+    "resizing",
+    "resize",
+    "disk full",
+    "no space",
+    "too many",
+    "throttl",
+    "limit exceeded",
+    "read-only",
+    "cancel",
+    "abort",
+    "unavailable",
+    "not available",
+    "out of memory",
+];
+
+/// Whether an error that stays would meet every table alike: a role or a grant that is missing altogether.
+#[must_use]
+pub fn concerns_all(error: &str) -> bool {
+    let error = words(error);
+    let any = |parts: &[&str]| parts.iter().any(|part| error.contains(part));
+    let missing_file = any(&["nosuchkey", "status 404", "key does not exist"]);
+    let storage = any(&["s3serviceexception", "access denied", "accessdenied", "forbidden", "credential"]);
+    (storage && !missing_file)
+        || any(&[
+            "iam role",
+            "assume",
+            "not authorized",
+            "authentication",
+            "permission denied for schema",
+            "permission denied for database",
+            "permission denied for language",
+            "permission denied for role",
+            "usage limit",
+        ])
+}
+
+/// The error in lower case and without what is quoted: names and values are anybody's words.
+fn words(error: &str) -> String {
+    let error = error.to_ascii_lowercase();
+    let mut kept = String::new();
+    let mut rest = error.as_str();
+    while let Some(open) = rest.find(['\'', '"']) {
+        let (before, quoted) = rest.split_at(open);
+        kept.push_str(before);
+        let (quote, inner) = quoted.split_at(1);
+        // An apostrophe within a word quotes nothing: what follows is read on.
+        let in_word = quote == "'" && before.ends_with(|c: char| c.is_ascii_alphanumeric());
+        match inner.find(quote).filter(|_| !in_word) {
+            Some(close) => rest = &inner[close + 1..],
+            None => rest = inner,
+        }
+    }
+    kept + rest
 }
 
 /// Whether a query failed since its table or schema is not there.
@@ -79,18 +140,29 @@ pub fn is_missing_relation(error: &str) -> bool {
 /// What to do about a statement's failure.
 #[must_use]
 pub fn hint(error: &str) -> &'static str {
-    let error = error.to_ascii_lowercase();
-    let any = |parts: &[&str]| parts.iter().any(|part| error.contains(part));
-    if any(&["permission denied", "must be owner", "not authorized"]) {
+    let lower = error.to_ascii_lowercase();
+    let any = |parts: &[&str]| parts.iter().any(|part| lower.contains(part));
+    if any(&["permission denied", "must be owner"]) {
         "grant the loader's database user what it lacks: CREATE on the database, and ownership of the target tables"
     } else if any(&["value too long"]) {
         "widen the column in Redshift (ALTER TABLE … ALTER COLUMN … TYPE VARCHAR(n)), or drop the table and resync it"
-    } else if any(&["assume", "iam role", "access denied", "accessdenied", "s3serviceexception"]) {
+    } else if any(&[
+        "assume",
+        "iam role",
+        "access denied",
+        "accessdenied",
+        "s3serviceexception",
+        "not authorized",
+    ]) {
         "let the role in RE_DMS_COPY_ROLE read the bucket (s3:GetObject, s3:ListBucket), and attach it to the warehouse"
-    } else if any(&["disk full"]) {
-        "free space in Redshift or resize it"
+    } else if any(&["disk full", "no space"]) {
+        "free space in Redshift or resize it; until then it is tried again"
+    } else if any(&["paused", "pausing"]) {
+        "resume the cluster; until then it is tried again"
+    } else if any(&["out of memory"]) {
+        "give the loader's queries more memory (workload management), or lower batch.max_bytes"
     } else {
-        match retry(&error) {
+        match retry(error) {
             Retry::Never => {
                 "look the statement up in sys_query_history by its name (re_dms/stream/epoch/seq)"
             }
@@ -148,5 +220,31 @@ mod tests {
         assert_eq!(retry("ERROR: terminating connection due to administrator command"), Retry::Soon);
         assert_eq!(retry("The cluster is paused"), Retry::Wait);
         assert_eq!(retry("ERROR: permission denied for schema x"), Retry::Never);
+        assert_eq!(retry("ERROR: Disk Full"), Retry::Wait);
+        assert_eq!(retry(""), Retry::Soon, "stopped without a word");
+        let named = "ERROR: column \"connection\" of relation \"1023\" does not exist";
+        assert_eq!(retry(named), Retry::Never, "names mean nothing");
+        assert_eq!(retry("ERROR: value 'paused' is odd"), Retry::Never, "nor do values");
+        assert_eq!(retry("ERROR: can't go on, the cluster's paused"), Retry::Wait);
+    }
+
+    #[test]
+    fn one_table_is_not_to_blame_for_the_warehouse() {
+        for error in [
+            "ERROR: S3ServiceException:Access Denied,Status 403,Error AccessDenied,Rid X",
+            "ERROR: User arn:aws:redshift:… is not authorized to assume IAM Role arn:aws:iam::1:role/copy",
+            "ERROR: permission denied for schema public",
+        ] {
+            assert!(concerns_all(error), "{error}");
+            assert_eq!(retry(error), Retry::Never, "{error}");
+        }
+        for error in [
+            "ERROR: permission denied for relation orders",
+            "ERROR: S3ServiceException:The specified key does not exist.,Status 404,Error NoSuchKey",
+            "ERROR: Load into table 'iam role' failed.",
+            "ERROR: value too long for type character varying(4)",
+        ] {
+            assert!(!concerns_all(error), "{error}");
+        }
     }
 }

@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 use re_dms_shared::manifest::sha256_hex;
 
 use crate::error::{LoadError, Retry};
-use crate::plan::{Plan, Purpose, Transport};
+use crate::plan::{Plan, Purpose, Statement, Transport};
 use crate::runner::{End, Runner};
 use crate::sql_error;
 use crate::statements::{ApiErrorKind, Description, PartStatus, Sql, Statements, Submission};
@@ -25,22 +25,11 @@ const TRIES: u32 = 3;
 /// Attempts at one plan. The queue gives up long before.
 const ATTEMPTS: u32 = 100;
 
-/// The transaction's segment.
-#[derive(Clone, Copy, Debug)]
-pub struct Segment<'a> {
-    /// The stream's name.
-    pub stream: &'a str,
-    /// The epoch's text form.
-    pub epoch: &'a str,
-    /// The segment's number.
-    pub seq: u64,
-}
-
 /// What a transaction failed at.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
-    /// The position of the statement in the plan, if it is known.
-    pub position: Option<usize>,
+    /// The statement, if it is known.
+    pub statement: Option<Statement>,
     /// Redshift's words. May hold values.
     pub error: String,
     /// Rows that the statement before it took: those of the COPY, where their count is what failed.
@@ -51,21 +40,22 @@ pub struct Failure {
     retry: Retry,
 }
 
-/// A transaction of one segment.
+/// A plan that is run.
 #[derive(Debug)]
 pub struct Transaction<'a, A> {
     runner: &'a Runner<'a, A>,
-    segment: Segment<'a>,
+    /// Tells Redshift's history, and its tokens, what it is.
+    name: String,
     plan: &'a Plan,
     fingerprint: String,
 }
 
 impl<'a, A: Statements> Transaction<'a, A> {
-    /// Ready to run.
+    /// Ready to run. No two plans have one name and the same text, unless they are for the same segments.
     #[must_use]
-    pub fn new(runner: &'a Runner<'a, A>, segment: Segment<'a>, plan: &'a Plan) -> Self {
+    pub fn new(runner: &'a Runner<'a, A>, name: String, plan: &'a Plan) -> Self {
         let texts: Vec<_> = plan.statements.iter().map(|statement| statement.sql.as_str()).collect();
-        Self { runner, segment, plan, fingerprint: sha256_hex(texts.join("\n").as_bytes()) }
+        Self { runner, name, plan, fingerprint: sha256_hex(texts.join("\n").as_bytes()) }
     }
 
     /// Runs the plan, or waits for the end of the run that is under way. `began` is the API's time when this invocation
@@ -107,7 +97,7 @@ impl<'a, A: Statements> Transaction<'a, A> {
         let submission = self.submission(&format!("{attempt}"), Sql::Batch(statements));
         match self.runner.run(&submission).await? {
             End::Finished(_) => Ok(Ok(())),
-            End::Failed(description) => Ok(Err(batch_failure(&description))),
+            End::Failed(description) => Ok(Err(batch_failure(&self.plan.statements, &description))),
         }
     }
 
@@ -137,7 +127,7 @@ impl<'a, A: Statements> Transaction<'a, A> {
                     if let Some(session) = session {
                         self.roll_back(session).await;
                     }
-                    return Ok(Err(failure_at(position, &description)));
+                    return Ok(Err(failure_at(statement, &description)));
                 }
                 // The session of an earlier invocation is over, and its transaction with it. A COMMIT never comes here
                 // undone and unseen: the ledger is asked before anything is tried again.
@@ -145,7 +135,7 @@ impl<'a, A: Statements> Transaction<'a, A> {
                     if position > 0 && matches!(error.kind, ApiErrorKind::Gone | ApiErrorKind::Refused) =>
                 {
                     return Ok(Err(Failure {
-                        position: None,
+                        statement: None,
                         error: error.to_string(),
                         rows_before: None,
                         submitted_at: None,
@@ -160,7 +150,7 @@ impl<'a, A: Statements> Transaction<'a, A> {
 
     /// Frees the ledger's lock at once instead of when the session is forgotten.
     async fn roll_back(&self, session: String) {
-        let name = format!("{}/rollback", self.name());
+        let name = format!("{}/rollback", self.name);
         let submission =
             Submission { sql: Sql::InSession("ROLLBACK".to_owned(), session), name, token: None };
         if let Err(error) = self.runner.run(&submission).await {
@@ -168,46 +158,36 @@ impl<'a, A: Statements> Transaction<'a, A> {
         }
     }
 
-    fn name(&self) -> String {
-        let Segment { stream, epoch, seq } = self.segment;
-        format!("re_dms/{stream}/{epoch}/{seq}")
-    }
-
     /// `part` tells the transaction's submissions apart, and attempts from each other.
     fn submission(&self, part: &str, sql: Sql) -> Submission {
-        let name = self.name();
+        let name = self.name.clone();
         let token = sha256_hex(format!("{name}\n{}\n{part}", self.fingerprint).as_bytes());
         Submission { sql, name, token: Some(token) }
     }
 }
 
-fn batch_failure(description: &Description) -> Failure {
+fn batch_failure(statements: &[Statement], description: &Description) -> Failure {
     let position = description.parts.iter().position(|part| part.status == PartStatus::Failed);
     let part_error = position.and_then(|position| description.parts[position].error.clone());
     let before = position.and_then(|position| position.checked_sub(1));
     let error = description.error.clone().or(part_error).unwrap_or_default();
     Failure {
-        position,
+        statement: position.and_then(|position| statements.get(position)).cloned(),
         rows_before: before.and_then(|before| description.parts[before].rows),
-        retry: retry(&error),
+        retry: sql_error::retry(&error),
         error,
         submitted_at: Some(description.submitted.created_at),
     }
 }
 
-fn failure_at(position: usize, description: &Description) -> Failure {
-    let failure = batch_failure(description);
-    Failure { position: Some(position), rows_before: None, ..failure }
-}
-
-/// Stopped from outside, without a word.
-fn retry(error: &str) -> Retry {
-    if error.is_empty() { Retry::Soon } else { sql_error::retry(error) }
+fn failure_at(statement: &Statement, description: &Description) -> Failure {
+    let failure = batch_failure(&[], description);
+    Failure { statement: Some(statement.clone()), rows_before: None, ..failure }
 }
 
 fn no_session() -> Failure {
     let error = "the Data API opened no session".to_owned();
-    Failure { position: None, error, rows_before: None, submitted_at: None, retry: Retry::Never }
+    Failure { statement: None, error, rows_before: None, submitted_at: None, retry: Retry::Never }
 }
 
 #[cfg(test)]

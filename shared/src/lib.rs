@@ -12,6 +12,7 @@ pub mod names;
 pub mod s3_layout;
 pub mod sql;
 pub mod status;
+pub mod table_log;
 pub mod types;
 
 pub use epoch::Epoch;

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Lsn;
 use crate::lsn::{Confirmed, Durable, Loaded, Received, Staged};
+use crate::table_log::QuarantinedTable;
 
 /// The format that is written.
 pub const FORMAT: u32 = 1;
@@ -61,10 +62,24 @@ pub struct CaptureStatus {
     pub rows_written: u64,
     /// Compressed bytes written to S3 since the start of the process.
     pub bytes_written: u64,
+    /// Tables whose changes collect on S3 instead of being loaded, as the loader last told.
+    pub quarantined: Vec<QuarantinedTable>,
+    /// Why the last `re_dms tables resume` did nothing, if so.
+    pub resume_error: Option<ResumeError>,
     /// What works and will not for long, with a hint, while it lasts.
     pub warning: Option<String>,
     /// The last failure with its hint, while it lasts.
     pub last_error: Option<String>,
+}
+
+/// A quarantine that could not be ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ResumeError {
+    /// When the loader told.
+    pub at: Timestamp,
+    /// Its words, with a hint.
+    pub error: String,
 }
 
 /// What a capture is doing.

@@ -6,7 +6,8 @@ use aws_config::SdkConfig;
 use aws_sdk_sqs::Client;
 use aws_sdk_sqs::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
 use aws_sdk_sqs::types::{DeleteMessageBatchRequestEntry, QueueAttributeName};
-use re_dms_shared::message::{self, SegmentAck, SegmentStaged};
+use re_dms_shared::message::{self, SegmentAck, SegmentStaged, TableRequest};
+use serde::Serialize;
 
 use crate::config::QueueConfig;
 use crate::error::{Error, Result, Who};
@@ -67,11 +68,23 @@ impl Queues {
     /// # Errors
     /// If SQS refuses or can't be reached: the message may be sent or not.
     pub async fn announce(&self, segment: &SegmentStaged, deduplication_id: &str) -> Result<()> {
-        let body = serde_json::to_string(segment).map_err(|error| {
+        self.send(&segment.stream, segment, deduplication_id).await
+    }
+
+    /// Asks the loader to do something with a table, after what was announced before.
+    ///
+    /// # Errors
+    /// If SQS refuses or can't be reached: the message may be sent or not.
+    pub async fn request(&self, request: &TableRequest) -> Result<()> {
+        self.send(&request.stream, request, &uuid::Uuid::new_v4().to_string()).await
+    }
+
+    async fn send(&self, stream: &str, message: &impl Serialize, deduplication_id: &str) -> Result<()> {
+        let body = serde_json::to_string(message).map_err(|error| {
             Error::fatal(Who::Queue, format!("a message can't be written: {error}"), "report this as a bug")
         })?;
         let send = self.client.send_message().queue_url(&self.segments_url).message_body(body);
-        let send = send.message_group_id(&segment.stream).message_deduplication_id(deduplication_id);
+        let send = send.message_group_id(stream).message_deduplication_id(deduplication_id);
         send.send().await.map(drop).map_err(|error| failure("queues.segments_url", &error))
     }
 

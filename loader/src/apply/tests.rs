@@ -70,7 +70,7 @@ fn message(manifest: &Manifest) -> (SegmentStaged, Vec<u8>) {
 fn loader(api: FakeApi, json: Vec<u8>) -> Loader<FakeApi, FakeObjects> {
     let objects = FakeObjects::default();
     objects.0.lock().unwrap().insert(KEY.into(), json);
-    Loader::new(api, objects, CopySettings::default())
+    Loader::new(api, objects, ApplySettings::default())
 }
 
 async fn load(
@@ -79,8 +79,8 @@ async fn load(
 ) -> (Result<Outcome, LoadError>, Loader<FakeApi, FakeObjects>) {
     let (message, json) = message(manifest);
     let loader = loader(api, json);
-    let result = loader.load(&message, Deadline::after(Duration::from_secs(60))).await;
-    (result.map(|loaded| loaded.outcome), loader)
+    let result = loader.load(&[message], Deadline::after(Duration::from_secs(60))).await;
+    (result.map(|loaded| loaded[0].outcome.clone()), loader)
 }
 
 fn has_receipt(loader: &Loader<FakeApi, FakeObjects>) -> bool {
@@ -135,18 +135,19 @@ async fn the_manifest_must_be_the_messages() {
     let deadline = Deadline::after(Duration::from_secs(60));
     let (mut wrong_sum, json) = message(&manifest(1));
     wrong_sum.manifest_sha256 = "0".repeat(64);
-    let error = loader(FakeApi::default(), json.clone()).load(&wrong_sum, deadline).await.unwrap_err();
+    let error =
+        loader(FakeApi::default(), json.clone()).load(&[wrong_sum.clone()], deadline).await.unwrap_err();
     assert!(error.to_string().ends_with("its checksum is not the message's"), "{error}");
     let (mut other, _) = message(&manifest(1));
     other.seq = 2;
-    let error = loader(FakeApi::default(), json).load(&other, deadline).await.unwrap_err();
+    let error = loader(FakeApi::default(), json).load(&[other.clone()], deadline).await.unwrap_err();
     assert!(error.to_string().contains("it is segment 1 of main, epoch E"), "{error}");
     let newer = br#"{"format": 9}"#.to_vec();
     other.manifest_sha256 = sha256_hex(&newer);
-    let error = loader(FakeApi::default(), newer).load(&other, deadline).await.unwrap_err();
+    let error = loader(FakeApi::default(), newer).load(&[other.clone()], deadline).await.unwrap_err();
     assert!(matches!(error, LoadError::Newer { found: 9, .. }), "{error}");
     other.stream = "main\"; DROP".into();
-    let error = loader(FakeApi::default(), Vec::new()).load(&other, deadline).await.unwrap_err();
+    let error = loader(FakeApi::default(), Vec::new()).load(&[other.clone()], deadline).await.unwrap_err();
     assert!(matches!(error, LoadError::Message { .. }), "{error}");
     let mut orphan = manifest(2);
     orphan.predecessor = None;

@@ -11,18 +11,36 @@ use crate::error::LoadError;
 struct Script {
     failures: BTreeMap<u64, fn() -> LoadError>,
     gap_at: Option<u64>,
+    together: usize,
     asked: Mutex<Vec<u64>>,
 }
 
 impl SegmentLoader for Script {
-    async fn load(&self, message: &SegmentStaged, _: Deadline) -> Result<Loaded, LoadError> {
+    async fn load(&self, messages: &[SegmentStaged], _: Deadline) -> Result<Vec<Loaded>, LoadError> {
+        let message = &messages[0];
         self.asked.lock().unwrap().push(message.seq);
         if let Some(failure) = self.failures.get(&message.seq) {
             return Err(failure());
         }
         let gap = self.gap_at == Some(message.seq);
         let outcome = if gap { Outcome::Gap { missing: 2 } } else { Outcome::Loaded };
-        Ok(Loaded { outcome, end_lsn: Lsn(message.seq), rows: 7, duration: Duration::from_millis(9) })
+        let together = if outcome == Outcome::Loaded { self.together.max(1) } else { 1 };
+        let loaded = |message: &SegmentStaged| Loaded {
+            outcome: outcome.clone(),
+            end_lsn: Lsn(message.seq),
+            rows: 7,
+            duration: Duration::from_millis(9),
+            quarantine: Quarantine::default(),
+        };
+        Ok(messages.iter().take(together).map(loaded).collect())
+    }
+
+    async fn request(&self, request: &TableRequest, _: Deadline) -> Result<Done, LoadError> {
+        match request.table.as_str() {
+            "s.refused" => Err(refused()),
+            "s.later" => Err(LoadError::LedgerMoved { seq: 0 }),
+            _ => Ok(Done { more: true, quarantine: Quarantine::default() }),
+        }
     }
 }
 
@@ -158,4 +176,32 @@ async fn a_newer_message_is_refused_and_its_sender_told() {
     let Outcome::Failed { error, hint } = &acks[0].outcome else { panic!("{acks:?}") };
     assert_eq!(error, "the message has format 2, and this loader reads up to 1");
     assert_eq!(hint, "update the loader before the capture");
+}
+
+#[tokio::test]
+async fn what_went_together_is_acknowledged_one_by_one() {
+    let script = Script { together: 2, ..Script::default() };
+    let other = body(9).replace(r#""stream":"main""#, r#""stream":"other""#);
+    let (failed, handler) = handle(script, Sent::default(), &[body(1), body(2), body(3), other]).await;
+    assert!(failed.is_empty());
+    assert_eq!(*handler.loader.asked.lock().unwrap(), [1, 3, 9], "streams don't go together");
+    let acks = handler.queues.acks.lock().unwrap();
+    assert_eq!(acks.iter().map(|ack| ack.seq).collect::<Vec<_>>(), [1, 2, 3, 9]);
+}
+
+#[tokio::test]
+async fn a_request_is_answered_once_unless_it_may_succeed_later() {
+    let request = |table: &str| {
+        serde_json::json!({
+            "format": 1, "request": "resume", "stream": "main", "epoch": "E", "table": table, "ack_queue_url": "acks",
+        })
+        .to_string()
+    };
+    let bodies = [request("s.t"), request("s.refused"), body(1), request("s.later"), body(2)];
+    let (failed, handler) = handle(Script::default(), Sent::default(), &bodies).await;
+    assert_eq!(failed, ["id3", "id4"]);
+    let acks = handler.queues.acks.lock().unwrap();
+    assert_eq!(acks[0].outcome, Outcome::Resumed { table: "s.t".into(), more: true });
+    assert!(matches!(acks[1].outcome, Outcome::Failed { .. }) && acks[1].seq == 0);
+    assert_eq!((acks[2].seq, &acks[2].outcome), (1, &Outcome::Loaded));
 }

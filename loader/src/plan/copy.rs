@@ -5,11 +5,12 @@ use re_dms_shared::manifest::{
 };
 use re_dms_shared::sql::ident;
 
-use super::{Input, PlanError, Purpose, Statements, tables};
+use super::{PlanError, Purpose, Statements, tables};
+use crate::config::CopySettings;
 
 /// One load and the table that it is staged in.
 pub(super) struct Stage<'a> {
-    /// The step's number.
+    /// The step's place in the plan.
     pub(super) step: u32,
     /// The staging table's quoted name.
     pub(super) name: String,
@@ -57,20 +58,26 @@ impl<'a> Stage<'a> {
 /// Stages a load.
 pub(super) fn statements(
     out: &mut Statements,
-    input: &Input<'_>,
+    bucket: &str,
+    settings: &CopySettings,
     stage: &Stage<'_>,
 ) -> Result<(), PlanError> {
     let columns = stage.columns();
     let definitions: Vec<_> = columns.iter().map(|(name, ty)| format!("{name} {ty}")).collect();
     out.push(Purpose::CreateStage, format!("CREATE TEMP TABLE {} ({})", stage.name, definitions.join(", ")));
     let names: Vec<_> = columns.into_iter().map(|(name, _)| name).collect();
-    out.push(Purpose::Copy, copy(input, stage, &names)?);
+    out.push(Purpose::Copy, copy(bucket, settings, stage, &names)?);
     out.push(Purpose::CountRows, count_rows(stage));
     Ok(())
 }
 
-fn copy(input: &Input<'_>, stage: &Stage<'_>, columns: &[String]) -> Result<String, PlanError> {
-    let source = format!("s3://{}/{}", input.bucket, stage.load.copy_manifest);
+fn copy(
+    bucket: &str,
+    settings: &CopySettings,
+    stage: &Stage<'_>,
+    columns: &[String],
+) -> Result<String, PlanError> {
+    let source = format!("s3://{bucket}/{}", stage.load.copy_manifest);
     // How COPY's own strings are escaped is not documented: what would need it is refused.
     if source.chars().any(|c| c == '\'' || c == '\\' || c.is_control()) {
         return Err(PlanError::Manifest {
@@ -79,8 +86,8 @@ fn copy(input: &Input<'_>, stage: &Stage<'_>, columns: &[String]) -> Result<Stri
             problem: "its COPY manifest's key holds a quote, a backslash or a control character".to_owned(),
         });
     }
-    let role = input.copy.role.as_ref().map_or_else(|| "default".to_owned(), |role| format!("'{role}'"));
-    let region = input.copy.region.as_ref().map_or_else(String::new, |region| format!(" REGION '{region}'"));
+    let role = settings.role.as_ref().map_or_else(|| "default".to_owned(), |role| format!("'{role}'"));
+    let region = settings.region.as_ref().map_or_else(String::new, |region| format!(" REGION '{region}'"));
     Ok(format!(
         "COPY {} ({}) FROM '{source}' IAM_ROLE {role} FORMAT AS CSV {} MANIFEST{region} NULL AS '\\0' \
          TIMEFORMAT 'auto' DATEFORMAT 'auto' MAXERROR 0 COMPUPDATE OFF STATUPDATE OFF",

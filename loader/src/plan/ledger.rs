@@ -2,9 +2,10 @@
 
 use jiff::Timestamp;
 use re_dms_shared::ledger::{COLUMNS, qualified_name};
-use re_dms_shared::manifest::Manifest;
 use re_dms_shared::names::OWN_SCHEMA;
 use re_dms_shared::sql::{ident, literal};
+
+use super::{StagedSegment, table_log};
 
 /// What makes the ledger. Sent apart from any segment, since a transaction can't lock a table that it creates
 /// conditionally.
@@ -32,36 +33,41 @@ pub(super) fn lock(stream: &str) -> String {
     format!("LOCK {}", qualified_name(stream))
 }
 
-/// Divides by zero unless `last` is the epoch's last segment: a batch can't branch, but it can fail.
-pub(super) fn guard(stream: &str, epoch: &str, last: u64) -> String {
+/// Divides by zero unless `last` is the epoch's last segment and `change` the table log's last row: a batch can't
+/// branch, but it can fail.
+pub(super) fn guard(stream: &str, epoch: &str, last: u64, change: u64) -> String {
     format!(
-        "SELECT 1 / COUNT(*) FROM (SELECT COALESCE(MAX(\"seq\"), 0) AS \"last\" FROM {} WHERE \"epoch\" = {}) AS \"g\" \
-         WHERE \"g\".\"last\" = {last}",
+        "SELECT 1 / COUNT(*) FROM (SELECT COALESCE(MAX(\"seq\"), 0) AS \"last\" FROM {} WHERE \"epoch\" = {}) AS \"g\", \
+         {} WHERE \"g\".\"last\" = {last} AND {}",
         qualified_name(stream),
-        literal(epoch)
+        literal(epoch),
+        table_log::last_change(stream),
+        table_log::is_last_change(change),
     )
 }
 
-/// The segment's row.
-pub(super) fn record(manifest: &Manifest, manifest_sha256: &str) -> String {
+/// A row for each segment.
+pub(super) fn record(segments: &[StagedSegment<'_>]) -> String {
     let columns: Vec<_> = COLUMNS.iter().map(|(name, _)| ident(name)).collect();
+    let rows: Vec<_> = segments.iter().map(row).collect();
+    let stream = segments.first().map_or("", |segment| &segment.manifest.stream);
+    format!("INSERT INTO {} ({}) VALUES {}", qualified_name(stream), columns.join(", "), rows.join(", "))
+}
+
+fn row(segment: &StagedSegment<'_>) -> String {
+    let manifest = segment.manifest;
     let values = [
         literal(&manifest.epoch),
         manifest.seq.to_string(),
         literal(&manifest.start_lsn.to_string()),
         literal(&manifest.end_lsn.to_string()),
-        literal(manifest_sha256),
+        literal(segment.manifest_sha256),
         super::queries::rows(manifest).to_string(),
         timestamp(manifest.first_commit_time),
         timestamp(manifest.last_commit_time),
         "GETDATE()".to_owned(),
     ];
-    format!(
-        "INSERT INTO {} ({}) VALUES ({})",
-        qualified_name(&manifest.stream),
-        columns.join(", "),
-        values.join(", ")
-    )
+    format!("({})", values.join(", "))
 }
 
 /// A TIMESTAMP literal in UTC.

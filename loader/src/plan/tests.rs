@@ -82,8 +82,22 @@ fn complete_catalog(manifest: &Manifest) -> Catalog {
 }
 
 fn plan_with(manifest: &Manifest, catalog: &Catalog) -> Result<Plan, PlanError> {
+    plan_quarantining(manifest, catalog, &TableLog::default(), &BTreeMap::new())
+}
+
+fn plan_quarantining(
+    manifest: &Manifest,
+    catalog: &Catalog,
+    log: &TableLog,
+    bad: &BTreeMap<Target, Blame>,
+) -> Result<Plan, PlanError> {
     let copy = CopySettings::default();
-    plan(&Input { manifest, manifest_sha256: "ab", bucket: "bucket", copy: &copy, catalog })
+    plan(&Input { segments: &[staged(manifest)], copy: &copy, catalog, log }, bad)
+}
+
+fn staged(manifest: &Manifest) -> StagedSegment<'_> {
+    let manifest_key = "re_dms/main/E/segments/000000000042/manifest.json";
+    StagedSegment { manifest, manifest_sha256: "ab", bucket: "bucket", manifest_key }
 }
 
 fn text(plan: &Plan) -> String {
@@ -305,13 +319,9 @@ fn copy_takes_a_role_and_a_region() {
     let copy =
         CopySettings { role: Some("arn:aws:iam::1:role/copy".into()), region: Some("eu-central-1".into()) };
     let catalog = complete_catalog(&manifest);
-    let plan = plan(&Input {
-        manifest: &manifest,
-        manifest_sha256: "ab",
-        bucket: "bucket",
-        copy: &copy,
-        catalog: &catalog,
-    });
+    let input =
+        Input { segments: &[staged(&manifest)], copy: &copy, catalog: &catalog, log: &TableLog::default() };
+    let plan = plan(&input, &BTreeMap::new());
     let statement = plan.unwrap().statements.into_iter().find(|statement| statement.purpose == Purpose::Copy);
     insta::assert_snapshot!(statement.unwrap().sql);
 }
@@ -332,7 +342,7 @@ fn more_than_a_batch_holds_takes_a_session() {
     let drops: Vec<_> =
         ten.statements.iter().filter(|statement| statement.purpose == Purpose::DropStage).collect();
     assert_eq!(drops[9].sql, r#"DROP TABLE "re_dms_stage_0010""#);
-    assert_eq!(drops[9].step, Some(10));
+    assert_eq!(drops[9].of.as_ref().map(|step| step.place), Some(10));
 }
 
 #[test]
@@ -401,6 +411,78 @@ fn questions_outside_of_the_transaction() {
     all.push(queries::load_error("bucket", "re_dms/main/E/segments/000000000042/"));
     all.push(ledger::last_row("main", "E"));
     all.extend(ledger::ensure("main"));
+    all.push(table_log::ensure("main"));
+    all.push(table_log::read("main", "E", 42));
+    let target = Target::new("Public", "orders");
+    all.push(table_log::skipped("main", &target, 7, 10));
+    let blame = Blame { reason: "it's".into(), hint: "drop \\ it".into() };
+    all.extend(table_log::note_failure("main", "E", 42, &target, &blame, 2));
     insta::assert_snapshot!(all.join("\n"));
     assert_eq!(queries::rows(&manifest), 6);
+}
+
+/// A log in which `shop.t2` is quarantined, up to row 7.
+fn log_with_quarantine() -> TableLog {
+    let mut log = TableLog::default();
+    log.add(table_log::LogRow {
+        change: 7,
+        event: "quarantined".into(),
+        target: Target::new("shop", "T2"),
+        epoch: "E".into(),
+        seq: 40,
+        blame: Blame::default(),
+    });
+    log
+}
+
+#[test]
+fn quarantined_tables_are_left_out_and_recorded() {
+    let mut shop = table("t2", orders().columns);
+    shop.target_schema = "Shop".into();
+    let steps = vec![
+        (orders(), inserts(1)),
+        (shop.clone(), inserts(2)),
+        (shop, Action::Truncate),
+        (table("bad", orders().columns), inserts(3)),
+    ];
+    let manifest = manifest(steps);
+    let blame = Blame { reason: "it's bad".into(), hint: "mend it".into() };
+    let bad = BTreeMap::from([(Target::new("public", "bad"), blame)]);
+    let plan =
+        plan_quarantining(&manifest, &complete_catalog(&manifest), &log_with_quarantine(), &bad).unwrap();
+    insta::assert_snapshot!(text(&plan));
+}
+
+#[test]
+fn what_was_skipped_is_replayed_in_order() {
+    let mut shop = table("t2", orders().columns);
+    shop.target_schema = "shop".into();
+    let manifest = manifest(vec![(orders(), inserts(1)), (shop, inserts(2))]);
+    let (log, copy) = (log_with_quarantine(), CopySettings::default());
+    let replay = Replay {
+        target: &Target::new("shop", "t2"),
+        skipped: &[(8, staged(&manifest)), (9, staged(&manifest))],
+        is_all: true,
+        copy: &copy,
+        catalog: &complete_catalog(&manifest),
+        log: &log,
+    };
+    insta::assert_snapshot!(text(&super::replay("main", &replay).unwrap()));
+}
+
+#[test]
+fn segments_that_go_together_share_a_transaction() {
+    let first = manifest(vec![(orders(), inserts(1))]);
+    let second = Manifest { seq: 43, ..manifest(vec![(orders(), Action::Truncate), (orders(), inserts(2))]) };
+    let (log, copy, catalog) = (log_with_quarantine(), CopySettings::default(), complete_catalog(&first));
+    let segments = [staged(&first), staged(&second)];
+    let input = Input { segments: &segments, copy: &copy, catalog: &catalog, log: &log };
+    insta::assert_snapshot!(text(&plan(&input, &BTreeMap::new()).unwrap()));
+}
+
+#[test]
+fn reasons_are_kept_short() {
+    let blame = Blame { reason: "ü".repeat(2_000), hint: String::new() };
+    let [_, insert] = table_log::note_failure("main", "E", 42, &Target::new("s", "t"), &blame, 0);
+    assert!(insert.len() < 2_000, "{}", insert.len());
 }

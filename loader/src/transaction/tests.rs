@@ -7,19 +7,18 @@ use crate::deadline::Deadline;
 use crate::fake::{FakeApi, Fault};
 use crate::plan::Statement;
 
-const SEGMENT: Segment<'_> = Segment { stream: "main", epoch: "E", seq: 1 };
+const NAME: &str = "re_dms/main/E/1";
 
 fn plan(transport: Transport) -> Plan {
     let record = r#"INSERT INTO "re_dms"."ledger_main" VALUES ('E', 1, '0/0', '0/1', 'sha', 0)"#;
-    let guard = r#"SELECT … WHERE "g"."last" = 0"#;
+    let guard = r#"SELECT 1 / … AS "t" WHERE "g"."last" = 0 AND "t"."change" = 0"#;
     let mut sql =
-        vec![(Purpose::Guard, guard), (Purpose::Insert, "INSERT INTO t"), (Purpose::RecordSegment, record)];
+        vec![(Purpose::Guard, guard), (Purpose::Insert, "UPDATE t"), (Purpose::RecordSegment, record)];
     if transport == Transport::Session {
         sql.insert(0, (Purpose::Begin, "BEGIN"));
         sql.push((Purpose::Commit, "COMMIT"));
     }
-    let statement =
-        |(purpose, sql): (Purpose, &str)| Statement { purpose, step: None, table: None, sql: sql.to_owned() };
+    let statement = |(purpose, sql): (Purpose, &str)| Statement { purpose, of: None, sql: sql.to_owned() };
     Plan { transport, statements: sql.into_iter().map(statement).collect() }
 }
 
@@ -30,7 +29,7 @@ async fn run_until(
     time: Duration,
 ) -> Result<Result<(), Failure>, LoadError> {
     let runner = Runner::new(api, Deadline::after(time));
-    Transaction::new(&runner, SEGMENT, plan).run(UNIX_EPOCH + Duration::from_secs(began)).await
+    Transaction::new(&runner, NAME.to_owned(), plan).run(UNIX_EPOCH + Duration::from_secs(began)).await
 }
 
 async fn run(api: &FakeApi, plan: &Plan, began: u64) -> Result<(), Failure> {
@@ -63,10 +62,10 @@ async fn a_lost_answer_runs_nothing_twice() {
 #[tokio::test]
 async fn failures_are_told_once_and_passed_over_later() {
     for transport in [Transport::Batch, Transport::Session] {
-        let api = FakeApi::with_ledger(&[], [Fault::Fail("INTO t", "ERROR: permission denied")]);
+        let api = FakeApi::with_ledger(&[], [Fault::Fail("UPDATE t", "ERROR: permission denied")]);
         let plan = plan(transport);
         let failure = run(&api, &plan, 0).await.unwrap_err();
-        let purpose = plan.statements[failure.position.unwrap()].purpose;
+        let purpose = failure.statement.unwrap().purpose;
         assert_eq!((purpose, failure.error.as_str()), (Purpose::Insert, "ERROR: permission denied"));
         assert_eq!((api.ledger(), api.transactions()), (vec![], 1), "not tried again in the same invocation");
         // Its statements were taken at times 1 to 5.
@@ -77,7 +76,7 @@ async fn failures_are_told_once_and_passed_over_later() {
 
 #[tokio::test]
 async fn conflicts_are_tried_again_at_once() {
-    let conflict = || Fault::Fail("INTO t", "ERROR: 1023 Serializable isolation violation on table - 7");
+    let conflict = || Fault::Fail("UPDATE t", "ERROR: 1023 Serializable isolation violation on table - 7");
     let api = FakeApi::with_ledger(&[], [conflict()]);
     run(&api, &plan(Transport::Batch), 0).await.unwrap();
     assert_eq!((api.ledger(), api.transactions()), (vec![1], 2));
@@ -90,6 +89,6 @@ async fn conflicts_are_tried_again_at_once() {
 async fn the_guard_holds_whatever_the_tokens_are() {
     let api = FakeApi::with_ledger(&[(1, "sha")], []);
     let failure = run(&api, &plan(Transport::Batch), 0).await.unwrap_err();
-    assert_eq!((failure.position, api.transactions()), (Some(0), 1));
+    assert_eq!((failure.statement.unwrap().purpose, api.transactions()), (Purpose::Guard, 1));
     assert_eq!(api.ledger(), [1]);
 }

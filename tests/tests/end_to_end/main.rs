@@ -11,6 +11,7 @@ mod identity;
 mod matrix;
 mod ownership;
 mod policies;
+mod quarantine;
 mod replication;
 mod set_back;
 mod stress;

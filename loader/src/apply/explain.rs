@@ -1,0 +1,69 @@
+//! What a failed transaction means.
+
+use crate::copy_fault::CopyFault;
+use crate::error::{LoadError, Retry};
+use crate::plan::{self, Purpose, StagedSegment, Statement};
+use crate::runner::Runner;
+use crate::sql_error;
+use crate::statements::Statements;
+use crate::transaction::Failure;
+
+/// The failure of a transaction with these segments.
+pub(crate) async fn failure<A: Statements>(
+    runner: &Runner<'_, A>,
+    segments: &[StagedSegment<'_>],
+    failure: &Failure,
+) -> LoadError {
+    let retry = sql_error::retry(&failure.error);
+    let Some(Statement { purpose, of, .. }) = &failure.statement else {
+        return statement("the transaction".to_owned(), None, &failure.error, retry);
+    };
+    let table = of.as_ref().map(|step| step.target.to_string());
+    match (purpose, of) {
+        (Purpose::Guard, _) if retry == Retry::Never => {
+            let seq = segments.first().map_or(0, |segment| segment.manifest.seq);
+            return LoadError::LedgerMoved { seq };
+        }
+        (Purpose::CountRows, Some(step)) if retry == Retry::Never => {
+            return LoadError::RowCount {
+                table: step.target.to_string(),
+                step: step.number,
+                expected: step.rows,
+                taken: failure.rows_before,
+            };
+        }
+        // Rows of earlier tries stay in the system table: it is asked only if there is a new one.
+        (Purpose::Copy, Some(step)) if failure.error.to_ascii_lowercase().contains("load into table") => {
+            let segment = segments.iter().find(|segment| segment.manifest.seq == step.seq);
+            if let Some(segment) = segment
+                && let Some(fault) = copy_fault(runner, segment).await
+            {
+                return LoadError::Copy { table: step.target.to_string(), fault };
+            }
+        }
+        _ => {}
+    }
+    statement(purpose.to_string(), table, &failure.error, retry)
+}
+
+fn statement(what: String, table: Option<String>, error: &str, retry: Retry) -> LoadError {
+    LoadError::Statement {
+        what,
+        table,
+        message: sql_error::without_values(error),
+        retry,
+        hint: sql_error::hint(error).to_owned(),
+    }
+}
+
+async fn copy_fault<A: Statements>(runner: &Runner<'_, A>, segment: &StagedSegment<'_>) -> Option<CopyFault> {
+    let folder = segment.manifest_key.strip_suffix("manifest.json")?;
+    let sql = plan::queries::load_error(segment.bucket, folder);
+    match runner.query("reading load errors", sql).await {
+        Ok(rows) => rows.first().and_then(|row| CopyFault::from_row(row)),
+        Err(error) => {
+            tracing::warn!(%error, "sys_load_error_detail can't be read");
+            None
+        }
+    }
+}

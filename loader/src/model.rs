@@ -1,0 +1,343 @@
+//! Random deliveries, deaths, lost answers, conflicts, broken tables and two loaders at once: whatever happens, after each
+//! commit every table holds exactly what it should (invariants 2, 3 and 10), and in the end everything.
+//!
+//! `RE_DMS_MODEL_SEED` and `RE_DMS_MODEL_SEEDS` choose the first seed and how many.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use re_dms_shared::Lsn;
+use re_dms_shared::manifest::{
+    Action, Column, DataFile, Load, Manifest, Predecessor, RowCounts, Step, Table, sha256_hex,
+};
+use re_dms_shared::message::{Outcome, SegmentStaged, TableAction, TableRequest};
+use tokio::sync::Notify;
+
+use crate::apply::Loader;
+use crate::config::ApplySettings;
+use crate::deadline::Deadline;
+use crate::error::LoadError;
+use crate::fake::{FakeApi, FakeObjects, Fault, World};
+use crate::handler::SegmentLoader;
+use crate::objects::Objects;
+use crate::statements::{ApiError, Cell, Description, Statements, Submission, Submitted};
+
+const TABLES: [&str; 3] = ["a", "b", "broken"];
+const SEGMENTS: u64 = 7;
+
+/// A stream's segments, and what each target should hold after them.
+struct History {
+    messages: Vec<SegmentStaged>,
+    objects: Arc<FakeObjects>,
+    expected: Expected,
+}
+
+/// By target: the segment and the COPY manifest of each of its steps.
+type Expected = BTreeMap<String, Vec<(u64, String)>>;
+
+impl History {
+    fn draw(random: &mut StdRng) -> Self {
+        let objects = Arc::new(FakeObjects::default());
+        let (mut messages, mut expected) = (Vec::new(), Expected::new());
+        let mut predecessor = None;
+        for seq in 1..=SEGMENTS {
+            let mut steps = Vec::new();
+            for number in 1..=random.random_range(1..=3) {
+                let table = TABLES[random.random_range(0..TABLES.len())];
+                let copied = format!("{seq:03}-{number}-{table}.copy.json");
+                expected.entry(format!("public.{table}")).or_default().push((seq, copied.clone()));
+                steps.push(step(number, table, copied));
+            }
+            let manifest = manifest(seq, predecessor.take(), steps);
+            let json = manifest.to_json().unwrap();
+            let manifest_key = format!("re_dms/main/E/segments/{seq:012}/manifest.json");
+            let manifest_sha256 = sha256_hex(&json);
+            predecessor = Some(Predecessor { seq, sha256: manifest_sha256.clone() });
+            objects.0.lock().unwrap().insert(manifest_key.clone(), json);
+            messages.push(SegmentStaged {
+                format: 1,
+                stream: "main".into(),
+                epoch: "E".into(),
+                seq,
+                bucket: "b".into(),
+                manifest_key,
+                manifest_sha256,
+                ack_queue_url: "acks".into(),
+            });
+        }
+        Self { messages, objects, expected }
+    }
+}
+
+fn step(number: u32, table: &str, copy_manifest: String) -> Step {
+    let column = Column {
+        name: "id".into(),
+        attribute_number: None,
+        type_oid: 20,
+        type_modifier: -1,
+        target_name: "id".into(),
+        redshift_type: "BIGINT".parse().unwrap(),
+        key: true,
+    };
+    let table = Table {
+        schema: "public".into(),
+        name: table.into(),
+        oid: 1,
+        target_schema: "public".into(),
+        target_name: table.into(),
+        columns: vec![column],
+    };
+    let file = DataFile { key: "f".into(), rows: 3, bytes: 1, sha256: String::new() };
+    let rows = RowCounts { inserts: 3, ..RowCounts::default() };
+    let load = Load { copy_manifest, files: vec![file], rows, present_sets: Vec::new(), altered: Vec::new() };
+    Step { number, table, action: Action::Load(load) }
+}
+
+fn manifest(seq: u64, predecessor: Option<Predecessor>, steps: Vec<Step>) -> Manifest {
+    Manifest {
+        format: 1,
+        stream: "main".into(),
+        epoch: "E".into(),
+        seq,
+        predecessor,
+        start_lsn: Lsn(seq),
+        end_lsn: Lsn(seq + 1),
+        first_commit_time: Timestamp::UNIX_EPOCH,
+        last_commit_time: Timestamp::UNIX_EPOCH,
+        transactions: 1,
+        captured_by: "model".into(),
+        steps,
+    }
+}
+
+/// What must hold after every commit: the ledger has no gap, and each target holds the beginning of its history, as
+/// much of it as the ledger and the table log say.
+fn check(world: &World, expected: &Expected) {
+    let ledger: Vec<_> = world.ledger.iter().flatten().map(|(seq, _)| *seq).collect();
+    let last = ledger.len() as u64;
+    assert_eq!(ledger, (1..=last).collect::<Vec<_>>(), "the ledger has a gap or a segment twice");
+    let log = world.log.as_deref().unwrap_or_default();
+    let numbers: Vec<_> = log.iter().map(|row| row.change).collect();
+    assert_eq!(
+        numbers,
+        (1..=log.len() as u64).collect::<Vec<_>>(),
+        "the log's rows are not numbered through"
+    );
+    for (target, history) in expected {
+        let events = |event: &str| {
+            let rows = log.iter().filter(|row| row.event == event && row.target == *target);
+            rows.map(|row| row.seq).collect::<Vec<_>>()
+        };
+        let (skipped, replayed) = (events("skipped"), events("replayed"));
+        assert!(skipped.starts_with(&replayed), "{target}: replayed {replayed:?} of {skipped:?}");
+        let missing = &skipped[replayed.len()..];
+        let due = history.iter().filter(|(seq, _)| *seq <= last && !missing.contains(seq));
+        let due: Vec<_> = due.map(|(_, copied)| format!("b/{copied}")).collect();
+        let held = world.inserted.get(target).cloned().unwrap_or_default();
+        assert_eq!(held, due, "{target} after segment {last}, without {missing:?}");
+    }
+}
+
+/// One function's connection to the API: it dies with one of its calls, before or after the call was done.
+struct Mortal {
+    api: Arc<FakeApi>,
+    /// Twice the calls that are left, one more if the last one is done.
+    left: AtomicI64,
+    died: Arc<Notify>,
+}
+
+impl Mortal {
+    async fn live(&self) {
+        if self.left.fetch_sub(1, Ordering::Relaxed) <= 0 {
+            self.died.notify_one();
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+impl Statements for Mortal {
+    async fn submit(&self, submission: &Submission, wait: Duration) -> Result<Submitted, ApiError> {
+        self.live().await;
+        let answer = self.api.submit(submission, wait).await;
+        self.live().await;
+        answer
+    }
+
+    async fn describe(&self, id: &str, wait: Duration) -> Result<Description, ApiError> {
+        self.live().await;
+        self.api.describe(id, wait).await
+    }
+
+    async fn rows(&self, id: &str) -> Result<Vec<Vec<Cell>>, ApiError> {
+        self.live().await;
+        self.api.rows(id).await
+    }
+}
+
+impl Objects for Arc<FakeObjects> {
+    async fn get(&self, bucket: &str, key: &str) -> Result<Vec<u8>, LoadError> {
+        self.as_ref().get(bucket, key).await
+    }
+
+    async fn put_if_absent(&self, bucket: &str, key: &str, content: Vec<u8>) -> Result<(), LoadError> {
+        self.as_ref().put_if_absent(bucket, key, content).await
+    }
+}
+
+/// What one invocation is about.
+#[derive(Clone)]
+enum Work {
+    Segments(Vec<SegmentStaged>),
+    Resume(&'static str),
+}
+
+struct Model {
+    api: Arc<FakeApi>,
+    history: History,
+}
+
+impl Model {
+    fn new(history: History) -> Self {
+        let api = FakeApi::default();
+        let expected = history.expected.clone();
+        api.0.lock().unwrap().on_commit = Some(Box::new(move |world| check(world, &expected)));
+        Self { api: Arc::new(api), history }
+    }
+
+    /// Ends with the work or with the function's life; all that it knew is forgotten.
+    async fn invoke(&self, work: Work, calls: i64) -> Option<Result<Vec<Outcome>, LoadError>> {
+        let died = Arc::new(Notify::new());
+        let api = Mortal { api: Arc::clone(&self.api), left: AtomicI64::new(calls), died: Arc::clone(&died) };
+        let settings = ApplySettings { max_attempts: 2, ..ApplySettings::default() };
+        let loader = Loader::new(api, Arc::clone(&self.history.objects), settings);
+        let deadline = Deadline::after(Duration::from_secs(600));
+        let working = async {
+            match &work {
+                Work::Segments(messages) => {
+                    let loaded = loader.load(messages, deadline).await?;
+                    Ok(loaded.into_iter().map(|loaded| loaded.outcome).collect())
+                }
+                Work::Resume(table) => {
+                    let request = TableRequest::new(TableAction::Resume, "main", "E", table, "acks");
+                    let done = loader.request(&request, deadline).await?;
+                    Ok(vec![Outcome::Resumed { table: (*table).to_owned(), more: done.more }])
+                }
+            }
+        };
+        tokio::select! {
+            result = working => Some(result),
+            () = died.notified() => None,
+        }
+    }
+
+    fn last(&self) -> u64 {
+        self.api.ledger().last().copied().unwrap_or(0)
+    }
+
+    /// Messages as the queue may deliver them: mostly what is next, sometimes what is long done, or too early.
+    fn delivery(&self, random: &mut StdRng) -> Work {
+        if random.random_ratio(1, 5) {
+            return Work::Resume(["public.a", "public.b", "public.broken"][random.random_range(0..3)]);
+        }
+        let next = if random.random_ratio(1, 4) {
+            random.random_range(0..SEGMENTS)
+        } else {
+            self.last().min(SEGMENTS - 1)
+        };
+        let next = usize::try_from(next).unwrap();
+        let end = (next + random.random_range(1..=4)).min(self.history.messages.len());
+        Work::Segments(self.history.messages[next..end].to_vec())
+    }
+
+    fn disturb(&self, random: &mut StdRng) {
+        let faults = [
+            Fault::LoseAnswer,
+            Fault::Throttle,
+            Fault::Late(random.random_range(1..12)),
+            Fault::Slow(random.random_range(1..4)),
+            Fault::Fail("INSERT INTO", "ERROR: 1023 Serializable isolation violation on table - 7"),
+            Fault::Fail("COPY", "ERROR: Load into table 're_dms_stage_0001' failed."),
+            Fault::Fail("COPY", "ERROR: Disk Full"),
+            Fault::FailAfterCommit("ERROR: connection lost"),
+            Fault::FailAfterCommit("ERROR: permission denied"),
+        ];
+        let mut state = self.api.0.lock().unwrap();
+        for _ in 0..random.random_range(0..=2) {
+            state.faults.push_back(faults[random.random_range(0..faults.len())].clone());
+        }
+    }
+
+    fn break_table(&self, broken: bool) {
+        let error = "ERROR: Load into table 're_dms_stage_0001' failed.";
+        let broken = broken.then(|| ("-broken.copy.json".to_owned(), error.to_owned()));
+        self.api.0.lock().unwrap().broken = broken.into_iter().collect();
+    }
+
+    async fn run(&self, mut random: StdRng) {
+        self.break_table(random.random_bool(0.5));
+        let calls = |random: &mut StdRng| {
+            if random.random_bool(0.5) { i64::MAX } else { random.random_range(0..40) }
+        };
+        for _ in 0..random.random_range(4..10) {
+            self.disturb(&mut random);
+            let (one, other) = (self.delivery(&mut random), self.delivery(&mut random));
+            let (first, second) = (calls(&mut random), calls(&mut random));
+            if random.random_bool(0.5) {
+                tokio::join!(self.invoke(one, first), self.invoke(other, second));
+            } else {
+                self.invoke(one, first).await;
+            }
+        }
+        // The faults end, and the queue delivers for as long as it takes.
+        self.break_table(false);
+        self.api.0.lock().unwrap().faults.clear();
+        for _ in 0..40 {
+            if self.last() == SEGMENTS {
+                break;
+            }
+            let next = usize::try_from(self.last()).unwrap();
+            self.invoke(Work::Segments(self.history.messages[next..].to_vec()), i64::MAX).await;
+        }
+        for table in ["public.a", "public.b", "public.broken"] {
+            let result = self.invoke(Work::Resume(table), i64::MAX).await;
+            let resumed = matches!(result, Some(Ok(ref outcomes)) if matches!(outcomes[0], Outcome::Resumed { more: false, .. }));
+            assert!(resumed, "{table}: {result:?}");
+        }
+        let state = self.api.0.lock().unwrap();
+        assert_eq!(state.world.ledger.iter().flatten().count() as u64, SEGMENTS);
+        for (target, history) in &self.history.expected {
+            let all: Vec<_> = history.iter().map(|(_, copied)| format!("b/{copied}")).collect();
+            assert_eq!(state.world.inserted.get(target), Some(&all), "{target} in the end");
+        }
+    }
+}
+
+fn setting(name: &str, otherwise: u64) -> u64 {
+    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(otherwise)
+}
+
+/// Most of the time is pauses: many seeds run side by side.
+const AT_ONCE: u64 = 500;
+
+#[tokio::test]
+async fn every_interleaving_loads_everything_once() {
+    let first = setting("RE_DMS_MODEL_SEED", rand::random_range(0..1 << 32));
+    let count = setting("RE_DMS_MODEL_SEEDS", 1_000);
+    let seeds: Vec<_> = (first..first + count).collect();
+    for chunk in seeds.chunks(usize::try_from(AT_ONCE).unwrap()) {
+        let runs = chunk.iter().map(|seed| {
+            let seed = *seed;
+            let run = tokio::spawn(async move {
+                let mut random = StdRng::seed_from_u64(seed);
+                Model::new(History::draw(&mut random)).run(random).await;
+            });
+            async move { assert!(run.await.is_ok(), "RE_DMS_MODEL_SEED={seed} RE_DMS_MODEL_SEEDS=1") }
+        });
+        futures_util::future::join_all(runs).await;
+    }
+}

@@ -1,0 +1,115 @@
+//! Ending a quarantine: what was skipped is loaded in order, each segment exactly once, and with the last one the table
+//! is loaded again with all others.
+
+use std::time::{Duration, Instant};
+
+use re_dms_shared::message::{TableAction, TableRequest};
+use re_dms_shared::table_log::Quarantine;
+
+use crate::apply::{self, Loader, Segment, explain};
+use crate::deadline::Deadline;
+use crate::error::LoadError;
+use crate::objects::Objects;
+use crate::plan::{self, StagedSegment, TableLog, Target, Transport};
+use crate::runner::Runner;
+use crate::statements::Statements;
+use crate::table_log::{self, Skipped};
+use crate::transaction::Transaction;
+
+/// No new transaction begins after so long: the stream's segments wait meanwhile.
+const SLICE: Duration = Duration::from_secs(15);
+
+/// Skipped segments that are read at a time; as many as fit into one batch are replayed together.
+const SEGMENTS_READ: usize = 10;
+
+/// How far a request came.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Done {
+    /// Whether there is more to do.
+    pub more: bool,
+    /// The stream's quarantined tables now.
+    pub quarantine: Quarantine,
+}
+
+impl<A: Statements, O: Objects> Loader<A, O> {
+    /// Does what is asked for a table, or a part of it.
+    ///
+    /// # Errors
+    /// What stands against it; the table stays in quarantine.
+    pub async fn resume(&self, request: &TableRequest, deadline: Deadline) -> Result<Done, LoadError> {
+        let TableRequest { request: TableAction::Resume, stream, epoch, table, .. } = request;
+        apply::check_stream(stream)?;
+        let started = Instant::now();
+        let runner = Runner::new(&self.api, deadline);
+        loop {
+            let log = table_log::read(&runner, stream, epoch, 0).await?;
+            let Some((target, since)) = log.quarantined_target(table) else {
+                return Ok(Done { more: false, quarantine: log.told() });
+            };
+            if started.elapsed() > SLICE {
+                return Ok(Done { more: true, quarantine: log.told() });
+            }
+            let skipped = table_log::skipped(&runner, stream, &target, since, SEGMENTS_READ).await?;
+            self.replay(&runner, stream, &log, &target, &skipped).await?;
+        }
+    }
+
+    /// Replays as many of these as fit into one batch, one at least.
+    async fn replay(
+        &self,
+        runner: &Runner<'_, A>,
+        stream: &str,
+        log: &TableLog,
+        target: &Target,
+        skipped: &[Skipped],
+    ) -> Result<(), LoadError> {
+        let reads = skipped.iter().map(|skipped| self.skipped_segment(skipped));
+        let segments: Vec<_> =
+            futures_util::future::join_all(reads).await.into_iter().collect::<Result<_, _>>()?;
+        let staged: Vec<_> = skipped
+            .iter()
+            .zip(&segments)
+            .map(|(skipped, segment)| (skipped.change, segment.staged()))
+            .collect();
+        let catalog = match segments.first() {
+            Some(_) => apply::catalog(runner, &apply::all_steps(&segments)).await?,
+            None => plan::Catalog::default(),
+        };
+        let plan = |count: usize| {
+            plan::replay(
+                stream,
+                &plan::Replay {
+                    target,
+                    skipped: &staged[..count],
+                    is_all: count == staged.len() && count < SEGMENTS_READ,
+                    copy: &self.settings.copy,
+                    catalog: &catalog,
+                    log,
+                },
+            )
+        };
+        let fits = |count: &usize| plan(*count).is_ok_and(|plan| plan.transport == Transport::Batch);
+        let count = (2..=staged.len()).rev().find(fits).unwrap_or(staged.len().min(1));
+        let plan = plan(count)?;
+        let name = format!("re_dms/{stream}/resume/{target}/{}", log.last_change());
+        tracing::info!(segments = count, "replaying what was skipped");
+        let Err(failure) = Transaction::new(runner, name, &plan).run(log.read_at()).await? else {
+            return Ok(());
+        };
+        let replayed: Vec<StagedSegment<'_>> = staged.iter().map(|(_, segment)| *segment).collect();
+        let error = explain::failure(runner, &replayed[..count], &failure).await;
+        // A lost answer or a lost connection says nothing: only the log does.
+        let now = table_log::read(runner, stream, "", 0).await?;
+        if now.last_change() > log.last_change() { Ok(()) } else { Err(error) }
+    }
+
+    async fn skipped_segment(&self, skipped: &Skipped) -> Result<Segment, LoadError> {
+        let Skipped { bucket, manifest_key, manifest_sha256, .. } = skipped;
+        Ok(Segment {
+            manifest: self.manifest(bucket, manifest_key, manifest_sha256).await?,
+            manifest_sha256: manifest_sha256.clone(),
+            bucket: bucket.clone(),
+            manifest_key: manifest_key.clone(),
+        })
+    }
+}

@@ -1,0 +1,140 @@
+//! Reading the table log, and adding failures to it.
+
+use std::time::SystemTime;
+
+use re_dms_shared::manifest::Manifest;
+
+use crate::error::LoadError;
+use crate::plan;
+use crate::plan::table_log::LogRow;
+use crate::plan::{Blame, TableLog, Target};
+use crate::runner::{End, Runner};
+use crate::sql_error;
+use crate::statements::{Cell, Sql, Statements, Submission};
+
+/// Where a quarantined table was skipped.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Skipped {
+    /// The number of the row that says so.
+    pub change: u64,
+    /// The segment's epoch.
+    pub epoch: String,
+    /// The segment.
+    pub seq: u64,
+    /// Where its manifest is.
+    pub bucket: String,
+    /// Its key there.
+    pub manifest_key: String,
+    /// Its checksum.
+    pub manifest_sha256: String,
+}
+
+/// Reads what the log says for one segment; makes the log if there is none.
+///
+/// # Errors
+/// Redshift or the API refuse.
+pub async fn read<A: Statements>(
+    runner: &Runner<'_, A>,
+    stream: &str,
+    epoch: &str,
+    seq: u64,
+) -> Result<TableLog, LoadError> {
+    let what = "reading the table log";
+    let mut read_at = SystemTime::UNIX_EPOCH;
+    let rows = match runner.statement(what, plan::table_log::read(stream, epoch, seq)).await {
+        Ok(submitted) => {
+            read_at = submitted.created_at;
+            runner.rows(&submitted.id).await?
+        }
+        Err(LoadError::Statement { message, .. }) if sql_error::is_missing_relation(&message) => {
+            let [schema, _] = plan::ledger::ensure(stream);
+            runner.statement("creating the table log's schema", schema).await?;
+            runner.statement("creating the table log", plan::table_log::ensure(stream)).await?;
+            Vec::new()
+        }
+        Err(error) => return Err(error),
+    };
+    let mut log = TableLog::new(read_at);
+    for row in rows {
+        log.add(log_row(&row).ok_or_else(|| malformed(what))?);
+    }
+    Ok(log)
+}
+
+/// Up to `limit` segments where the target was skipped since the row `since` and that were not replayed, in order.
+///
+/// # Errors
+/// Redshift or the API refuse.
+pub async fn skipped<A: Statements>(
+    runner: &Runner<'_, A>,
+    stream: &str,
+    target: &Target,
+    since: u64,
+    limit: usize,
+) -> Result<Vec<Skipped>, LoadError> {
+    let what = "reading what was skipped";
+    let rows = runner.query(what, plan::table_log::skipped(stream, target, since, limit)).await?;
+    rows.iter().map(|row| skipped_row(row).ok_or_else(|| malformed(what))).collect()
+}
+
+/// Adds a failure, once however often it is tried: `known` is how many the log had when it was read.
+///
+/// # Errors
+/// Redshift or the API refuse.
+pub async fn note_failure<A: Statements>(
+    runner: &Runner<'_, A>,
+    manifest: &Manifest,
+    target: &Target,
+    blame: &Blame,
+    known: u32,
+) -> Result<(), LoadError> {
+    let Manifest { stream, epoch, seq, .. } = manifest;
+    let statements = plan::table_log::note_failure(stream, epoch, *seq, target, blame, known);
+    let name = format!("re_dms/{stream}/{epoch}/{seq}/failure");
+    let submission = Submission { sql: Sql::Batch(statements.to_vec()), name, token: None };
+    match runner.run(&submission).await? {
+        End::Finished(_) => Ok(()),
+        End::Failed(description) => {
+            Err(LoadError::of_statement("noting the failure", description.error.unwrap_or_default().as_str()))
+        }
+    }
+}
+
+fn log_row(row: &[Cell]) -> Option<LogRow> {
+    let [change, event, schema, name, epoch, seq, reason, hint] = row else { return None };
+    let text = |cell: &Cell| cell.text().unwrap_or_default().to_owned();
+    Some(LogRow {
+        change: number(change)?,
+        event: text(event),
+        target: Target::new(schema.text()?, name.text()?),
+        epoch: text(epoch),
+        seq: number(seq)?,
+        blame: Blame { reason: text(reason), hint: text(hint) },
+    })
+}
+
+fn skipped_row(row: &[Cell]) -> Option<Skipped> {
+    let [change, epoch, seq, bucket, key, sha256] = row else { return None };
+    Some(Skipped {
+        change: number(change)?,
+        epoch: epoch.text()?.to_owned(),
+        seq: number(seq)?,
+        bucket: bucket.text()?.to_owned(),
+        manifest_key: key.text()?.to_owned(),
+        manifest_sha256: sha256.text()?.to_owned(),
+    })
+}
+
+fn number(cell: &Cell) -> Option<u64> {
+    cell.number().and_then(|number| u64::try_from(number).ok())
+}
+
+fn malformed(what: &str) -> LoadError {
+    LoadError::Statement {
+        what: what.to_owned(),
+        table: None,
+        message: "a row is not of the log's shape".to_owned(),
+        retry: crate::error::Retry::Never,
+        hint: "the table is re_dms's own: compare it with the documented columns".to_owned(),
+    }
+}
