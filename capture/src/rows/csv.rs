@@ -11,12 +11,13 @@ pub(super) fn push_field(value: &[u8], out: &mut Vec<u8>) {
     }
     out.reserve(value.len() + 2);
     out.push(b'"');
-    for (count, part) in value.split(|&byte| byte == b'"').enumerate() {
-        if count > 0 {
-            out.extend_from_slice(b"\"\"");
-        }
-        out.extend_from_slice(part);
+    let mut rest = value;
+    while let Some(quote) = memchr::memchr(b'"', rest) {
+        out.extend_from_slice(&rest[..=quote]);
+        out.push(b'"');
+        rest = &rest[quote + 1..];
     }
+    out.extend_from_slice(rest);
     out.push(b'"');
 }
 

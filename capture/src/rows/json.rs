@@ -46,7 +46,7 @@ fn skip_string(text: &[u8]) -> Option<&[u8]> {
     let mut rest = text;
     let mut bytes = 0;
     loop {
-        let plain = rest.iter().position(|byte| matches!(byte, b'"' | b'\\'))?;
+        let plain = memchr::memchr2(b'"', b'\\', rest)?;
         bytes += plain;
         if rest[plain] == b'"' {
             return (bytes <= MAX_STRING_BYTES).then_some(&rest[plain + 1..]);

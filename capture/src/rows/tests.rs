@@ -45,6 +45,7 @@ fn entry(operation: Operation, cells: &[Cell<'_>]) -> Entry {
 }
 
 /// A load's files, written one after the other, and what is said about them.
+#[derive(Debug)]
 pub(crate) struct RenderedLoad {
     pub(crate) files: Vec<RenderedFile>,
     pub(crate) rows: RowCounts,
@@ -299,11 +300,7 @@ fn numbers_go_through_all_files_of_a_load() {
     let many = "i,\0,many,\0,\0\n";
     assert_eq!(
         texts,
-        [
-            format!("x,\0,gone,1,2\n{many}{many}"),
-            many.repeat(3),
-            format!("{many}{many}x,\0,also,2,1\n")
-        ]
+        [format!("x,\0,gone,1,2\n{many}{many}"), many.repeat(3), format!("{many}{many}x,\0,also,2,1\n")]
     );
     assert_eq!(load.rows, RowCounts { inserts: 7, removes: 2, ..RowCounts::default() });
 
