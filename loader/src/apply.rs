@@ -86,9 +86,14 @@ impl<A: Statements, O: Objects> SegmentLoader for Loader<A, O> {
         let (prepared, reading, log) = tokio::join!(
             prepared,
             ledger::read(&runner, &first.stream, &first.epoch),
-            table_log::read(&runner, &first.stream, &first.epoch, first.seq)
+            table_log::read_existing(&runner, &first.stream, &first.epoch, first.seq)
         );
-        let ((segments, catalog), reading, mut log) = (prepared?, reading?, log?);
+        let ((segments, catalog), reading, log) = (prepared?, reading?, log?);
+        let mut log = match log {
+            Some(log) => log,
+            // Only now: the ledger's reader may have been making their schema.
+            None => table_log::create(&runner, &first.stream).await?,
+        };
         let (manifest, sha256) = (&segments[0].manifest, &segments[0].manifest_sha256);
         let (done, outcome) = match reading.place(manifest, sha256)? {
             Place::Next => self.apply(&runner, &segments, &catalog?, &reading, &mut log).await?,

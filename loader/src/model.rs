@@ -48,7 +48,7 @@ impl History {
         for seq in 1..=SEGMENTS {
             let mut steps = Vec::new();
             // Now and then one that is too large for a batch.
-            let most = if random.random_ratio(1, 5) { 11 } else { 3 };
+            let most = if random.random_ratio(1, 4) { 30 } else { 3 };
             for number in 1..=random.random_range(1..=most) {
                 let table = TABLES[random.random_range(0..TABLES.len())];
                 let copied = format!("{seq:03}-{number}-{table}.copy.json");
