@@ -3,7 +3,8 @@
 pub(crate) mod explain;
 mod group;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -23,6 +24,7 @@ use crate::plan::{self, Blame, Catalog, Purpose, StagedSegment, TableLog, Target
 use crate::receipt::{self, Receipt};
 use crate::resume::Done;
 use crate::runner::Runner;
+use crate::staging;
 use crate::statements::{Cell, Statements};
 use crate::table_log;
 use crate::transaction::Transaction;
@@ -34,6 +36,8 @@ pub struct Loader<A, O> {
     pub(crate) api: A,
     pub(crate) objects: O,
     pub(crate) settings: ApplySettings,
+    /// Streams whose old staging tables were looked for since the function's start.
+    swept: Mutex<BTreeSet<String>>,
 }
 
 /// What became of a segment that did not fail.
@@ -82,9 +86,14 @@ impl<A: Statements, O: Objects> SegmentLoader for Loader<A, O> {
         let (prepared, reading, log) = tokio::join!(
             prepared,
             ledger::read(&runner, &first.stream, &first.epoch),
-            table_log::read(&runner, &first.stream, &first.epoch, first.seq)
+            table_log::read_existing(&runner, &first.stream, &first.epoch, first.seq)
         );
-        let ((segments, catalog), reading, mut log) = (prepared?, reading?, log?);
+        let ((segments, catalog), reading, log) = (prepared?, reading?, log?);
+        let mut log = match log {
+            Some(log) => log,
+            // Only now: the ledger's reader may have been making their schema.
+            None => table_log::create(&runner, &first.stream).await?,
+        };
         let (manifest, sha256) = (&segments[0].manifest, &segments[0].manifest_sha256);
         let (done, outcome) = match reading.place(manifest, sha256)? {
             Place::Next => self.apply(&runner, &segments, &catalog?, &reading, &mut log).await?,
@@ -92,6 +101,7 @@ impl<A: Statements, O: Objects> SegmentLoader for Loader<A, O> {
             Place::Gap { missing } => (1, Outcome::Gap { missing }),
         };
         let duration = started.elapsed();
+        self.sweep(&runner, &segments[done.saturating_sub(1)].manifest, &outcome).await;
         let mut loaded = Vec::new();
         for segment in &segments[..done] {
             if !matches!(outcome, Outcome::Gap { .. }) {
@@ -115,7 +125,7 @@ impl<A: Statements, O: Objects> Loader<A, O> {
     /// Loads through `api` what lies in `objects`.
     #[must_use]
     pub fn new(api: A, objects: O, settings: ApplySettings) -> Self {
-        Self { api, objects, settings }
+        Self { api, objects, settings, swept: Mutex::default() }
     }
 
     /// The first message's segment, and those after it that can be read.
@@ -244,7 +254,11 @@ impl<A: Statements, O: Objects> Loader<A, O> {
         let (first, last) = (input.segments[0], input.segments[input.segments.len() - 1]);
         let Manifest { stream, epoch, seq, .. } = first.manifest;
         tracing::debug!(statements = plan.statements.len(), transport = ?plan.transport, "applying");
-        let result = Transaction::new(runner, group::name(input.segments), &plan).run(reading.asked_at).await;
+        let began = reading.asked_at;
+        let result = match staging::stage(runner, stream, &plan, self.settings.concurrency, began).await {
+            Ok(Ok(())) => Transaction::new(runner, group::name(input.segments), &plan).run(began).await,
+            not_staged => not_staged,
+        };
         let (error, guarded) = match result {
             Ok(Ok(())) => return Ok((input.segments.len(), Outcome::Loaded)),
             Ok(Err(failure)) => {
@@ -273,6 +287,16 @@ impl<A: Statements, O: Objects> Loader<A, O> {
                 tracing::debug!(seq, "not applied");
                 Err(error)
             }
+        }
+    }
+
+    /// Once in a function's life: what died before left no trace elsewhere.
+    async fn sweep(&self, runner: &Runner<'_, A>, last: &Manifest, outcome: &Outcome) {
+        let is_loaded = !matches!(outcome, Outcome::Gap { .. });
+        let stream = last.stream.clone();
+        let first_time = || self.swept.lock().unwrap_or_else(PoisonError::into_inner).insert(stream);
+        if is_loaded && first_time() {
+            staging::sweep(runner, &last.stream, last.seq).await;
         }
     }
 

@@ -16,6 +16,8 @@ pub const DB_USER: &str = "RE_DMS_DB_USER";
 pub const COPY_ROLE: &str = "RE_DMS_COPY_ROLE";
 /// The bucket's Region, if Redshift is in another one.
 pub const COPY_REGION: &str = "RE_DMS_COPY_REGION";
+/// How many staging tables are filled at the same time, where a segment has many or large ones: 1 to 50.
+pub const COPY_CONCURRENCY: &str = "RE_DMS_COPY_CONCURRENCY";
 /// After so many failures of one segment for one table's sake, the table is quarantined; 0 stops the stream instead.
 pub const MAX_ATTEMPTS: &str = "RE_DMS_MAX_ATTEMPTS";
 /// A filter for the log, such as `info` or `re_dms_loader=debug,info`.
@@ -74,11 +76,13 @@ pub struct ApplySettings {
     pub copy: CopySettings,
     /// Failures of one segment for one table's sake before the table is quarantined; 0 for never.
     pub max_attempts: u32,
+    /// Staging tables that are filled at the same time.
+    pub concurrency: usize,
 }
 
 impl Default for ApplySettings {
     fn default() -> Self {
-        Self { copy: CopySettings::default(), max_attempts: 3 }
+        Self { copy: CopySettings::default(), max_attempts: 3, concurrency: 8 }
     }
 }
 
@@ -170,7 +174,12 @@ impl Config {
         if region.as_deref().is_some_and(|region| !is_region(region)) {
             wrong(COPY_REGION, "is not a Region", "give the bucket's Region, such as eu-central-1");
         }
-        let ApplySettings { max_attempts, .. } = ApplySettings::default();
+        let ApplySettings { max_attempts, concurrency, .. } = ApplySettings::default();
+        let concurrency = get(COPY_CONCURRENCY).map_or(Some(concurrency), |text| text.parse().ok());
+        let concurrency = concurrency.filter(|concurrency| (1..=50).contains(concurrency));
+        if concurrency.is_none() {
+            wrong(COPY_CONCURRENCY, "is not a number from 1 to 50", "try 8, or remove it");
+        }
         let max_attempts = get(MAX_ATTEMPTS).map_or(Some(max_attempts), |text| text.parse().ok());
         if max_attempts.is_none() {
             wrong(
@@ -199,6 +208,7 @@ impl Config {
         let apply = ApplySettings {
             copy: CopySettings { role, region },
             max_attempts: max_attempts.unwrap_or_default(),
+            concurrency: concurrency.unwrap_or_default(),
         };
         Ok(Self { warehouse, apply, log, s3_path_style })
     }
@@ -253,6 +263,7 @@ mod tests {
             (COPY_ROLE, "arn:aws:iam::1:role/x' CREDENTIALS '"),
             (COPY_REGION, "eu'"),
             (MAX_ATTEMPTS, "some"),
+            (COPY_CONCURRENCY, "0"),
             (S3_PATH_STYLE, "perhaps"),
             (LOG, "loud=very"),
         ])

@@ -147,6 +147,9 @@ pub enum LoadError {
         /// The segment.
         seq: u64,
     },
+    /// Somebody took away what was staged.
+    #[error("a staging table is gone before it was merged")]
+    StageGone,
     /// Redshift goes on; the invocation can't wait any longer.
     #[error("still running at the end of the invocation: {what}")]
     HandOver {
@@ -209,9 +212,10 @@ impl LoadError {
         match self {
             LoadError::Message { .. } | LoadError::Manifest { .. } | LoadError::Chain { .. } => Who::Capture,
             LoadError::RowCount { .. } | LoadError::Plan(PlanError::Manifest { .. }) => Who::Capture,
-            LoadError::Newer { .. } | LoadError::LedgerMoved { .. } | LoadError::HandOver { .. } => {
-                Who::Loader
-            }
+            LoadError::Newer { .. }
+            | LoadError::LedgerMoved { .. }
+            | LoadError::StageGone
+            | LoadError::HandOver { .. } => Who::Loader,
             LoadError::Storage { .. } | LoadError::Queue { .. } => Who::Aws,
             LoadError::Plan(_) | LoadError::Api(_) | LoadError::Statement { .. } | LoadError::Copy { .. } => {
                 Who::Redshift
@@ -224,7 +228,7 @@ impl LoadError {
     pub fn retry(&self) -> Retry {
         match self {
             LoadError::HandOver { .. } => Retry::Now,
-            LoadError::LedgerMoved { .. } | LoadError::Queue { .. } => Retry::Soon,
+            LoadError::LedgerMoved { .. } | LoadError::StageGone | LoadError::Queue { .. } => Retry::Soon,
             LoadError::Storage { retry, .. } | LoadError::Statement { retry, .. } => *retry,
             LoadError::Api(error) => error.retry(),
             LoadError::Message { .. } | LoadError::Newer { .. } | LoadError::Manifest { .. } => Retry::Never,
@@ -256,7 +260,7 @@ impl LoadError {
             LoadError::RowCount { .. } => {
                 "compare the step's files on S3 with their checksums in the manifest".into()
             }
-            LoadError::LedgerMoved { .. } | LoadError::HandOver { .. } => "nothing: the next invocation goes on".into(),
+            LoadError::LedgerMoved { .. } | LoadError::StageGone | LoadError::HandOver { .. } => "nothing: the next invocation goes on".into(),
         }
     }
 }

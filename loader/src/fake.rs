@@ -29,6 +29,8 @@ pub(crate) enum Fault {
     LoseAnswer,
     /// The call is refused for now.
     Throttle,
+    /// Somebody drops all staging tables before the next query.
+    LoseStages,
     /// Another loader commits the segment with this manifest first.
     Overtaken(u64, String),
 }
@@ -246,6 +248,10 @@ impl State {
             statement.questions = u32::MAX;
             return;
         }
+        if matches!(self.faults.front(), Some(Fault::LoseStages)) {
+            self.faults.pop_front();
+            self.world.stages.clear();
+        }
         match self.world.query(sql) {
             Ok(rows) => statement.rows = rows,
             Err(error) => statement.error = Some(error),
@@ -265,7 +271,8 @@ impl State {
         }
     }
 
-    fn commit(&mut self, world: World) {
+    fn commit(&mut self, mut world: World) {
+        world.end_transaction();
         if let Some(check) = &self.on_commit {
             check(&world);
         }

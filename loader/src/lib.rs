@@ -23,6 +23,7 @@ pub mod receipt;
 pub mod resume;
 pub mod runner;
 pub mod sql_error;
+pub mod staging;
 pub mod statements;
 pub mod table_log;
 pub mod transaction;

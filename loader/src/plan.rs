@@ -11,11 +11,13 @@ mod equality;
 pub mod ledger;
 mod merge;
 pub mod queries;
+pub mod staging;
 pub mod table_log;
 mod tables;
 mod whole_row;
 
 pub use catalog::{Catalog, CatalogColumn};
+pub use staging::Staging;
 pub use table_log::{Blame, TableLog, Target};
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -61,10 +63,28 @@ pub struct StagedSegment<'a> {
 /// One transaction, in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
+    /// What is done before the transaction, side by side, where one after the other would take long.
+    pub staging: Vec<Staging>,
     /// How it is sent.
     pub transport: Transport,
     /// For a session with BEGIN and COMMIT; a batch is a transaction by itself.
     pub statements: Vec<Statement>,
+    /// In files that the transaction copies itself.
+    pub(crate) bytes: u64,
+}
+
+impl Plan {
+    /// Whether it is one call of the Data API that ends whatever becomes of the caller.
+    #[must_use]
+    pub fn is_one_batch(&self) -> bool {
+        self.transport == Transport::Batch && self.staging.is_empty()
+    }
+
+    /// Whether staging its loads side by side, before the transaction, is worth it.
+    fn is_large(&self) -> bool {
+        let loads = self.statements.iter().filter(|statement| statement.purpose == Purpose::Copy).count();
+        loads > 1 && (self.transport == Transport::Session || self.bytes > staging::LARGE_BYTES)
+    }
 }
 
 /// How a plan is sent.
@@ -232,6 +252,12 @@ impl PlanError {
 /// # Errors
 /// A manifest that contradicts itself, or targets that can't take the segment's data.
 pub fn plan(input: &Input<'_>, bad: &BTreeMap<Target, Blame>) -> Result<Plan, PlanError> {
+    let plan = plan_staged(input, bad, false)?;
+    // Private staging tables are named after one segment.
+    if input.segments.len() == 1 && plan.is_large() { plan_staged(input, bad, true) } else { Ok(plan) }
+}
+
+fn plan_staged(input: &Input<'_>, bad: &BTreeMap<Target, Blame>, private: bool) -> Result<Plan, PlanError> {
     let Some(first) = input.segments.first() else { return Ok(Statements::default().into_plan()) };
     let Manifest { stream, epoch, seq, .. } = first.manifest;
     let mut statements = Statements::default();
@@ -239,7 +265,7 @@ pub fn plan(input: &Input<'_>, bad: &BTreeMap<Target, Blame>) -> Result<Plan, Pl
     statements
         .push(Purpose::Guard, ledger::guard(stream, epoch, seq.saturating_sub(1), input.log.last_change()));
     let mut record = table_log::Record::after(input.log.last_change());
-    let mut steps = Steps { catalog: input.catalog.clone(), copy: input.copy, loads: 0 };
+    let mut steps = Steps { catalog: input.catalog.clone(), copy: input.copy, loads: 0, private };
     for segment in input.segments {
         let mut skipped = BTreeSet::new();
         for (position, step) in segment.manifest.steps.iter().enumerate() {
@@ -256,6 +282,7 @@ pub fn plan(input: &Input<'_>, bad: &BTreeMap<Target, Blame>) -> Result<Plan, Pl
         }
     }
     statements.about_nothing();
+    statements.drop_private_stages();
     for sql in record.statements(stream) {
         statements.push(Purpose::RecordTables, sql);
     }
@@ -286,11 +313,16 @@ pub struct Replay<'a> {
 /// # Errors
 /// As [`plan`].
 pub fn replay(stream: &str, input: &Replay<'_>) -> Result<Plan, PlanError> {
+    let plan = replay_staged(stream, input, false)?;
+    if input.skipped.len() == 1 && plan.is_large() { replay_staged(stream, input, true) } else { Ok(plan) }
+}
+
+fn replay_staged(stream: &str, input: &Replay<'_>, private: bool) -> Result<Plan, PlanError> {
     let mut statements = Statements::default();
     statements.push(Purpose::LockLedger, ledger::lock(stream));
     statements.push(Purpose::Guard, table_log::guard(stream, input.log.last_change()));
     let mut record = table_log::Record::after(input.log.last_change());
-    let mut steps = Steps { catalog: input.catalog.clone(), copy: input.copy, loads: 0 };
+    let mut steps = Steps { catalog: input.catalog.clone(), copy: input.copy, loads: 0, private };
     for (change, segment) in input.skipped {
         for (position, step) in segment.manifest.steps.iter().enumerate() {
             if Target::of(&step.table) == *input.target {
@@ -303,6 +335,7 @@ pub fn replay(stream: &str, input: &Replay<'_>) -> Result<Plan, PlanError> {
         record.resumed(input.target);
     }
     statements.about_nothing();
+    statements.drop_private_stages();
     for sql in record.statements(stream) {
         statements.push(Purpose::RecordTables, sql);
     }
@@ -315,8 +348,10 @@ struct Steps<'a> {
     /// The targets as they are after the steps so far.
     catalog: Catalog,
     copy: &'a CopySettings,
-    /// Steps so far, over all segments: staging tables are numbered by it.
+    /// Steps so far, over all segments: temporary staging tables are numbered by it.
     loads: u32,
+    /// Loads are staged in tables of their own before the transaction.
+    private: bool,
 }
 
 impl Steps<'_> {
@@ -335,7 +370,17 @@ impl Steps<'_> {
             Action::Truncate => statements.push(Purpose::Truncate, tables::empty(&step.table)),
             // COPY refuses a manifest without files.
             Action::Load(load) if load.rows.total() == 0 => {}
+            Action::Load(load) if self.private => {
+                let name = staging::name(segment, step.number);
+                let stage = copy::Stage::private(self.loads, &name, &step.table, load);
+                let mut before = Statements { of: statements.of.clone(), ..Statements::default() };
+                copy::statements(&mut before, segment.bucket, self.copy, &stage)?;
+                before.refuse_too_long()?;
+                statements.staging.push(Staging { table: name, statements: before.list });
+                merge::statements(statements, &stage);
+            }
             Action::Load(load) => {
+                statements.bytes += load.files.iter().map(|file| file.bytes).sum::<u64>();
                 let stage = copy::Stage::new(self.loads, &step.table, load);
                 copy::statements(statements, segment.bucket, self.copy, &stage)?;
                 merge::statements(statements, &stage);
@@ -350,6 +395,9 @@ impl Steps<'_> {
 struct Statements {
     list: Vec<Statement>,
     of: Option<PlannedStep>,
+    staging: Vec<Staging>,
+    /// In files of loads that are staged within the transaction.
+    bytes: u64,
 }
 
 impl Statements {
@@ -366,6 +414,12 @@ impl Statements {
         self.list.push(Statement { purpose, of: self.of.clone(), sql });
     }
 
+    fn drop_private_stages(&mut self) {
+        for sql in staging::drop(self.staging.iter().map(|staging| staging.table.as_str())) {
+            self.push(Purpose::DropStage, sql);
+        }
+    }
+
     fn refuse_too_long(&self) -> Result<(), PlanError> {
         let Some(long) = self.list.iter().find(|statement| statement.sql.len() > STATEMENT_BYTES) else {
             return Ok(());
@@ -375,16 +429,16 @@ impl Statements {
     }
 
     fn into_plan(self) -> Plan {
-        let mut statements = self.list;
+        let Self { list: mut statements, staging, bytes, .. } = self;
         if statements.len() <= BATCH_STATEMENTS {
             // Staging tables vanish with the batch; dropping them would only cost some of its statements.
-            return Plan { transport: Transport::Batch, statements };
+            return Plan { staging, transport: Transport::Batch, statements, bytes };
         }
         drop_finished_stages(&mut statements);
         let alone = |purpose, sql: &str| Statement { purpose, of: None, sql: sql.to_owned() };
         statements.insert(0, alone(Purpose::Begin, "BEGIN"));
         statements.push(alone(Purpose::Commit, "COMMIT"));
-        Plan { transport: Transport::Session, statements }
+        Plan { staging, transport: Transport::Session, statements, bytes }
     }
 }
 

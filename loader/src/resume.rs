@@ -10,8 +10,9 @@ use crate::apply::{self, Loader, Segment, explain};
 use crate::deadline::Deadline;
 use crate::error::LoadError;
 use crate::objects::Objects;
-use crate::plan::{self, StagedSegment, TableLog, Target, Transport};
+use crate::plan::{self, StagedSegment, TableLog, Target};
 use crate::runner::Runner;
+use crate::staging;
 use crate::statements::Statements;
 use crate::table_log::{self, Skipped};
 use crate::transaction::Transaction;
@@ -88,14 +89,17 @@ impl<A: Statements, O: Objects> Loader<A, O> {
                 },
             )
         };
-        let fits = |count: &usize| plan(*count).is_ok_and(|plan| plan.transport == Transport::Batch);
+        let fits = |count: &usize| plan(*count).is_ok_and(|plan| plan.is_one_batch());
         let count = (2..=staged.len()).rev().find(fits).unwrap_or(staged.len().min(1));
         let plan = plan(count)?;
         let name = format!("re_dms/{stream}/resume/{target}/{}", log.last_change());
         tracing::info!(segments = count, "replaying what was skipped");
-        let Err(failure) = Transaction::new(runner, name, &plan).run(log.read_at()).await? else {
-            return Ok(());
-        };
+        let done =
+            match staging::stage(runner, stream, &plan, self.settings.concurrency, log.read_at()).await? {
+                Ok(()) => Transaction::new(runner, name, &plan).run(log.read_at()).await?,
+                failed => failed,
+            };
+        let Err(failure) = done else { return Ok(()) };
         let replayed: Vec<StagedSegment<'_>> = staged.iter().map(|(_, segment)| *segment).collect();
         let error = explain::failure(runner, &replayed[..count], &failure).await;
         // A lost answer or a lost connection says nothing: only the log does.

@@ -1,7 +1,5 @@
 //! Reading the table log, and adding failures to it.
 
-use std::time::SystemTime;
-
 use re_dms_shared::manifest::Manifest;
 
 use crate::error::LoadError;
@@ -39,26 +37,46 @@ pub async fn read<A: Statements>(
     epoch: &str,
     seq: u64,
 ) -> Result<TableLog, LoadError> {
+    match read_existing(runner, stream, epoch, seq).await? {
+        Some(log) => Ok(log),
+        None => create(runner, stream).await,
+    }
+}
+
+/// Makes the log.
+///
+/// # Errors
+/// Redshift or the API refuse.
+pub async fn create<A: Statements>(runner: &Runner<'_, A>, stream: &str) -> Result<TableLog, LoadError> {
+    let [schema, _] = plan::ledger::ensure(stream);
+    runner.statement("creating the table log's schema", schema).await?;
+    runner.statement("creating the table log", plan::table_log::ensure(stream)).await?;
+    Ok(TableLog::default())
+}
+
+/// Reads what the log says for one segment, if there is one.
+///
+/// # Errors
+/// Redshift or the API refuse.
+pub async fn read_existing<A: Statements>(
+    runner: &Runner<'_, A>,
+    stream: &str,
+    epoch: &str,
+    seq: u64,
+) -> Result<Option<TableLog>, LoadError> {
     let what = "reading the table log";
-    let mut read_at = SystemTime::UNIX_EPOCH;
-    let rows = match runner.statement(what, plan::table_log::read(stream, epoch, seq)).await {
-        Ok(submitted) => {
-            read_at = submitted.created_at;
-            runner.rows(&submitted.id).await?
-        }
+    let submitted = match runner.statement(what, plan::table_log::read(stream, epoch, seq)).await {
+        Ok(submitted) => submitted,
         Err(LoadError::Statement { message, .. }) if sql_error::is_missing_relation(&message) => {
-            let [schema, _] = plan::ledger::ensure(stream);
-            runner.statement("creating the table log's schema", schema).await?;
-            runner.statement("creating the table log", plan::table_log::ensure(stream)).await?;
-            Vec::new()
+            return Ok(None);
         }
         Err(error) => return Err(error),
     };
-    let mut log = TableLog::new(read_at);
-    for row in rows {
+    let mut log = TableLog::new(submitted.created_at);
+    for row in runner.rows(&submitted.id).await? {
         log.add(log_row(&row).ok_or_else(|| malformed(what))?);
     }
-    Ok(log)
+    Ok(Some(log))
 }
 
 /// Up to `limit` segments where the target was skipped since the row `since` and that were not replayed, in order.

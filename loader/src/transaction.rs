@@ -23,7 +23,7 @@ const SESSION_KEPT: Duration = Duration::from_secs(180);
 const TRIES: u32 = 3;
 
 /// Attempts at one plan. The queue gives up long before.
-const ATTEMPTS: u32 = 100;
+pub(crate) const ATTEMPTS: u32 = 100;
 
 /// What a transaction failed at.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,7 +35,7 @@ pub struct Failure {
     /// Rows that the statement before it took: those of the COPY, where their count is what failed.
     pub rows_before: Option<u64>,
     /// When the API took the failed statement; none for what is surely this invocation's.
-    submitted_at: Option<SystemTime>,
+    pub(crate) submitted_at: Option<SystemTime>,
     /// Whether the same plan may succeed.
     retry: Retry,
 }
@@ -166,7 +166,8 @@ impl<'a, A: Statements> Transaction<'a, A> {
     }
 }
 
-fn batch_failure(statements: &[Statement], description: &Description) -> Failure {
+/// What a batch of these statements failed at.
+pub(crate) fn batch_failure(statements: &[Statement], description: &Description) -> Failure {
     let position = description.parts.iter().position(|part| part.status == PartStatus::Failed);
     let part_error = position.and_then(|position| description.parts[position].error.clone());
     let before = position.and_then(|position| position.checked_sub(1));

@@ -5,6 +5,7 @@ use crate::error::{LoadError, Retry};
 use crate::plan::{self, Purpose, StagedSegment, Statement};
 use crate::runner::Runner;
 use crate::sql_error;
+use crate::staging;
 use crate::statements::Statements;
 use crate::transaction::Failure;
 
@@ -19,6 +20,9 @@ pub(crate) async fn failure<A: Statements>(
         return statement("the transaction".to_owned(), None, &failure.error, retry);
     };
     let table = of.as_ref().map(|step| step.target.to_string());
+    if staging::is_gone(&failure.error) {
+        return LoadError::StageGone;
+    }
     match (purpose, of) {
         (Purpose::Guard, _) if retry == Retry::Never => {
             let seq = segments.first().map_or(0, |segment| segment.manifest.seq);

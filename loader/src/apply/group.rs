@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use re_dms_shared::manifest::{Action, Manifest};
 
 use crate::apply::Segment;
-use crate::plan::{self, StagedSegment, Transport};
+use crate::plan::{self, StagedSegment};
 
 /// The most that a group's files may have together, compressed: beyond it a transaction of its own costs little.
 const GROUP_BYTES: u64 = 64 << 20;
@@ -25,7 +25,7 @@ pub(super) fn fitting(input: &plan::Input<'_>) -> usize {
     }
     let fits = |count: &usize| {
         let input = plan::Input { segments: &input.segments[..*count], ..*input };
-        plan::plan(&input, &BTreeMap::new()).is_ok_and(|plan| plan.transport == Transport::Batch)
+        plan::plan(&input, &BTreeMap::new()).is_ok_and(|plan| plan.is_one_batch())
     };
     (2..=count).rev().find(fits).unwrap_or(1)
 }

@@ -36,6 +36,11 @@ impl World {
             self.log.get_or_insert_default();
         } else if sql.starts_with("CREATE TABLE") && sql.contains("\"ledger_") {
             self.ledger.get_or_insert_default();
+        } else if sql.contains("svv_tables") {
+            let names = self.stages.keys().filter(|name| name.starts_with("stage."));
+            return Ok(names.map(|name| vec![Cell::Text(name.clone())]).collect());
+        } else if sql.starts_with("DROP TABLE") {
+            self.change(sql)?;
         } else if sql.starts_with("SELECT") && sql.contains("\"tables_") {
             let Some(log) = &self.log else { return missing("tables") };
             return Ok(if sql.contains("'replayed'") { skipped(log, sql) } else { read(log, sql) });
@@ -47,6 +52,11 @@ impl World {
             return Ok(ledger.last().map(cells).into_iter().collect());
         }
         Ok(Vec::new())
+    }
+
+    /// Temporary tables go with their transaction.
+    pub(crate) fn end_transaction(&mut self) {
+        self.stages.retain(|name, _| name.starts_with("stage."));
     }
 
     /// A statement in a transaction.
@@ -63,16 +73,26 @@ impl World {
             self.ledger.get_or_insert_default().extend(rows);
         } else if sql.starts_with("INSERT INTO \"re_dms\".\"tables_") {
             self.add_to_log(sql, change);
+        } else if let Some(list) = sql.strip_prefix("DROP TABLE ") {
+            for name in list.split(", ") {
+                let name = name.trim_start_matches("\"re_dms\".").trim_matches('"');
+                self.stages.remove(name).ok_or_else(|| missing_relation(name))?;
+            }
+        } else if sql.starts_with("CREATE TABLE \"re_dms\".\"stage.") {
+            let (stage, _) = quoted_after(sql, "\"re_dms\".");
+            if self.stages.insert(stage.clone(), None).is_some() {
+                return Err(format!("ERROR: relation \"{stage}\" already exists"));
+            }
         } else if sql.starts_with("COPY ") {
-            let (stage, rest) = quoted_after(sql, "COPY ");
+            let (stage, rest) = quoted_after(&sql.replacen("\"re_dms\".", "", 1), "COPY ");
             let copied = rest.split_once("FROM 's3://").unwrap().1.split('\'').next().unwrap();
             self.stages.insert(stage, Some(copied.to_owned()));
         } else if sql.starts_with("INSERT INTO ") {
             let (schema, rest) = quoted_after(sql, "INSERT INTO ");
-            let (name, rest) = quoted_after(rest, ".");
-            let (stage, _) = quoted_after(rest, " FROM ");
+            let (name, rest) = quoted_after(&rest, ".");
+            let (stage, _) = quoted_after(&rest.replacen("\"re_dms\".", "", 1), " FROM ");
             let copied = self.stages.get(&stage).cloned().flatten();
-            let copied = copied.ok_or_else(|| format!("ERROR: relation \"{stage}\" does not exist"))?;
+            let copied = copied.ok_or_else(|| missing_relation(&stage))?;
             self.inserted.entry(format!("{schema}.{name}")).or_default().push(copied);
         }
         Ok(())
@@ -160,10 +180,14 @@ fn after(sql: &str, text: &str) -> u64 {
 }
 
 /// The quoted name behind the text, and what follows it.
-fn quoted_after<'a>(sql: &'a str, text: &str) -> (String, &'a str) {
+fn quoted_after(sql: &str, text: &str) -> (String, String) {
     let rest = sql.split_once(&format!("{text}\"")).unwrap().1;
     let (name, rest) = rest.split_once('"').unwrap();
-    (name.to_owned(), rest)
+    (name.to_owned(), rest.to_owned())
+}
+
+fn missing_relation(name: &str) -> String {
+    format!("ERROR: relation \"{name}\" does not exist")
 }
 
 /// The rows of a VALUES list.

@@ -3,7 +3,8 @@
 use re_dms_shared::manifest::{
     COPIES_COLUMN, Column, Load, OPERATION_COLUMN, PRESENT_SET_COLUMN, REMOVAL_COLUMN, Table, old_key_column,
 };
-use re_dms_shared::sql::ident;
+use re_dms_shared::names::OWN_SCHEMA;
+use re_dms_shared::sql::{ident, qualified};
 
 use super::{PlanError, Purpose, Statements, tables};
 use crate::config::CopySettings;
@@ -12,8 +13,10 @@ use crate::config::CopySettings;
 pub(super) struct Stage<'a> {
     /// The step's place in the plan.
     pub(super) step: u32,
-    /// The staging table's quoted name.
+    /// The staging table's quoted name, which columns go by.
     pub(super) name: String,
+    /// The same with its schema, if it has one.
+    pub(super) relation: String,
     /// The target.
     pub(super) table: &'a Table,
     /// What is loaded.
@@ -26,8 +29,20 @@ pub(super) fn stage_name(step: u32) -> String {
 }
 
 impl<'a> Stage<'a> {
+    /// In a temporary table of the transaction.
     pub(super) fn new(step: u32, table: &'a Table, load: &'a Load) -> Self {
-        Self { step, name: ident(&stage_name(step)), table, load }
+        let name = ident(&stage_name(step));
+        Self { step, relation: name.clone(), name, table, load }
+    }
+
+    /// In a table of its own that is filled before the transaction.
+    pub(super) fn private(step: u32, private_name: &str, table: &'a Table, load: &'a Load) -> Self {
+        let relation = qualified(OWN_SCHEMA, private_name);
+        Self { step, relation, name: ident(private_name), table, load }
+    }
+
+    fn is_private(&self) -> bool {
+        self.relation != self.name
     }
 
     /// A column of the staging table.
@@ -64,7 +79,9 @@ pub(super) fn statements(
 ) -> Result<(), PlanError> {
     let columns = stage.columns();
     let definitions: Vec<_> = columns.iter().map(|(name, ty)| format!("{name} {ty}")).collect();
-    out.push(Purpose::CreateStage, format!("CREATE TEMP TABLE {} ({})", stage.name, definitions.join(", ")));
+    let temp = if stage.is_private() { "" } else { "TEMP " };
+    let create = format!("CREATE {temp}TABLE {} ({})", stage.relation, definitions.join(", "));
+    out.push(Purpose::CreateStage, create);
     let names: Vec<_> = columns.into_iter().map(|(name, _)| name).collect();
     out.push(Purpose::Copy, copy(bucket, settings, stage, &names)?);
     out.push(Purpose::CountRows, count_rows(stage));
@@ -91,7 +108,7 @@ fn copy(
     Ok(format!(
         "COPY {} ({}) FROM '{source}' IAM_ROLE {role} FORMAT AS CSV {} MANIFEST{region} NULL AS '\\0' \
          TIMEFORMAT 'auto' DATEFORMAT 'auto' MAXERROR 0 COMPUPDATE OFF STATUPDATE OFF",
-        stage.name,
+        stage.relation,
         columns.join(", "),
         stage.load.compression.copy_option()
     ))
@@ -101,7 +118,7 @@ fn copy(
 fn count_rows(stage: &Stage<'_>) -> String {
     format!(
         "SELECT 1 / COUNT(*) FROM (SELECT COUNT(*) AS \"n\" FROM {}) AS \"c\" WHERE \"c\".\"n\" = {}",
-        stage.name,
+        stage.relation,
         stage.load.rows.total()
     )
 }

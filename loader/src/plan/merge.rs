@@ -41,7 +41,7 @@ fn delete(stage: &Stage<'_>) -> String {
     format!(
         "DELETE FROM {} USING {} WHERE {} AND {}",
         target(stage.table),
-        stage.name,
+        stage.relation,
         same_key(stage, |_, column| column.target_name.clone()),
         is_operation(stage, &operations)
     )
@@ -55,7 +55,7 @@ fn insert(stage: &Stage<'_>) -> String {
     format!(
         "INSERT INTO {} ({columns}) SELECT {columns} FROM {} WHERE {}",
         target(stage.table),
-        stage.name,
+        stage.relation,
         is_operation(stage, &operations)
     )
 }
@@ -147,7 +147,7 @@ fn update(stage: &Stage<'_>, change: &Change, assignments: &[String], further: &
         "UPDATE {} SET {} FROM {} WHERE {} AND {}{further}",
         target(stage.table),
         assignments.join(", "),
-        stage.name,
+        stage.relation,
         change.same_key,
         is_operation(stage, &[change.operation])
     )

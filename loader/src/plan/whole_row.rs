@@ -36,7 +36,7 @@ fn keep(stage: &Stage<'_>) -> String {
     let (number, copies) = (ident(REMOVAL_COLUMN), ident(COPIES_COLUMN));
     let gone = format!(
         "(SELECT MIN({number}) AS {number}, SUM({copies}) AS {copies} FROM {} WHERE {} = {} GROUP BY {}) AS \"re_dms_gone\"",
-        stage.name,
+        stage.relation,
         ident(OPERATION_COLUMN),
         literal(Operation::Remove.code()),
         classes.join(", ")
@@ -48,7 +48,7 @@ fn keep(stage: &Stage<'_>) -> String {
          WHERE {staged_number} = \"re_dms_gone\".{number} AND {}) AS \"m\" WHERE \"m\".\"n\" > \"m\".{copies}",
         ident(&kept_name(stage.step)),
         target(table),
-        stage.name,
+        stage.relation,
         same_row(stage)
     )
 }
@@ -57,7 +57,7 @@ fn remove(stage: &Stage<'_>) -> String {
     format!(
         "DELETE FROM {} USING {} WHERE {} = {} AND {}",
         target(stage.table),
-        stage.name,
+        stage.relation,
         stage.column(OPERATION_COLUMN),
         literal(Operation::Remove.code()),
         same_row(stage)
@@ -73,7 +73,7 @@ fn restore(stage: &Stage<'_>) -> String {
         target(stage.table),
         names.join(", "),
         staged.join(", "),
-        stage.name,
+        stage.relation,
         ident(REMOVAL_COLUMN),
         stage.column(REMOVAL_COLUMN)
     )

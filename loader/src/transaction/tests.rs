@@ -19,7 +19,7 @@ fn plan(transport: Transport) -> Plan {
         sql.push((Purpose::Commit, "COMMIT"));
     }
     let statement = |(purpose, sql): (Purpose, &str)| Statement { purpose, of: None, sql: sql.to_owned() };
-    Plan { transport, statements: sql.into_iter().map(statement).collect() }
+    Plan { staging: Vec::new(), transport, statements: sql.into_iter().map(statement).collect(), bytes: 0 }
 }
 
 async fn run_until(

@@ -15,8 +15,20 @@ async fn a_message_delivered_three_times_changes_nothing() -> Result<()> {
     let source = sandbox.source().await?;
     source.batch_execute("CREATE TABLE log (at int, line text); INSERT INTO log SELECT g, 'x' FROM generate_series(1, 500) g").await?;
     sandbox.wait_and_compare()?;
-    source.batch_execute("INSERT INTO log SELECT g, 'y' FROM generate_series(1, 500) g").await?;
+    // More statements than a batch and even its merges hold: staged side by side, merged in a session.
+    source
+        .batch_execute(
+            "DO $$ BEGIN FOR n IN 1..45 LOOP
+                 EXECUTE format('CREATE TABLE many_%s (id int PRIMARY KEY, v text)', n);
+                 EXECUTE format('INSERT INTO many_%s SELECT g, g FROM generate_series(1, 20) g', n);
+             END LOOP; END $$;
+             INSERT INTO log SELECT g, 'y' FROM generate_series(1, 500) g",
+        )
+        .await?;
     sandbox.wait_and_compare()?;
+    let staging = "SELECT count(*) FROM information_schema.tables WHERE table_name LIKE 'stage.%'";
+    let left: i64 = sandbox.warehouse().await?.query_one(staging, &[]).await?.get(0);
+    ensure!(left == 0, "{left} staging tables are left");
     let before = ledger(&sandbox).await?;
 
     // Rows without a key: anything loaded twice would show.
