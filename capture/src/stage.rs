@@ -189,7 +189,7 @@ impl<S: SegmentStore> Stager<S> {
     async fn finish_segment(&mut self, steps: Vec<Step>, cut: Cut) -> Result<()> {
         let seq = self.next_seq();
         let manifest = Manifest {
-            format: manifest::FORMAT,
+            format: manifest::format_of(&steps),
             stream: self.identity.stream.clone(),
             epoch: self.identity.epoch.clone(),
             seq,
@@ -200,6 +200,7 @@ impl<S: SegmentStore> Stager<S> {
             last_commit_time: cut.last_commit,
             transactions: cut.transactions,
             captured_by: concat!("re_dms ", env!("CARGO_PKG_VERSION")).to_owned(),
+            shapes: None,
             steps,
         };
         let json = manifest.to_json().map_err(|error| {

@@ -126,6 +126,14 @@ impl<A: Statements, O: Objects> Loader<A, O> {
             copy: &self.copy,
             catalog,
         })?;
+        for statement in &plan.before {
+            let what = statement.purpose.to_string();
+            match runner.statement(&what, statement.sql.clone()).await {
+                // Somebody was faster: an invocation that died while this waited for its lock.
+                Err(LoadError::Statement { message, .. }) if sql_error::is_done_already(&message) => {}
+                done => done.map(drop).map_err(|error| error.about(statement.table.as_ref()))?,
+            }
+        }
         let segment = Segment { stream: &manifest.stream, epoch: &manifest.epoch, seq: manifest.seq };
         tracing::debug!(statements = plan.statements.len(), transport = ?plan.transport, "applying");
         let result = Transaction::new(runner, segment, &plan).run(reading.asked_at).await;
@@ -246,7 +254,27 @@ async fn catalog<A: Statements>(runner: &Runner<'_, A>, manifest: &Manifest) -> 
             }
         }
     }
+    dependents(runner, manifest, &mut catalog).await?;
     Ok(catalog)
+}
+
+/// Which views stand in the way of what the segment drops.
+async fn dependents<A: Statements>(
+    runner: &Runner<'_, A>,
+    manifest: &Manifest,
+    catalog: &mut Catalog,
+) -> Result<(), LoadError> {
+    for sql in plan::queries::dependents(manifest) {
+        for row in runner.query("reading which views depend on tables", sql).await? {
+            if let [schema, table, column, view_schema, view] = row.as_slice()
+                && let [Some(schema), Some(table), Some(view_schema), Some(view)] =
+                    [schema.text(), table.text(), view_schema.text(), view.text()]
+            {
+                catalog.add_dependent(schema, table, column.text(), format!("{view_schema}.{view}"));
+            }
+        }
+    }
+    Ok(())
 }
 
 fn purpose(plan: &Plan, failure: &Failure) -> Option<Purpose> {

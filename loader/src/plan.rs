@@ -10,6 +10,7 @@ mod equality;
 pub mod ledger;
 mod merge;
 pub mod queries;
+mod schema;
 mod tables;
 mod whole_row;
 
@@ -43,9 +44,12 @@ pub struct Input<'a> {
     pub catalog: &'a Catalog,
 }
 
-/// One transaction, in order.
+/// What must be done before, and one transaction, in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
+    /// Outside of the transaction and before it: what Redshift refuses within one. It harms nobody if the transaction never
+    /// comes, and is not planned again once it is done.
+    pub before: Vec<Statement>,
     /// How it is sent.
     pub transport: Transport,
     /// For a session with BEGIN and COMMIT; a batch is a transaction by itself.
@@ -83,7 +87,14 @@ pub enum Purpose {
     Guard,
     CreateSchema,
     CreateTable,
+    DropTable,
+    RenameTable,
+    MoveRows,
     AddColumn,
+    FillColumn,
+    DropColumn,
+    RenameColumn,
+    WidenColumn,
     Truncate,
     CreateStage,
     Copy,
@@ -108,7 +119,14 @@ impl fmt::Display for Purpose {
             Purpose::Guard => "checking that the segment is next in the ledger",
             Purpose::CreateSchema => "creating the schema",
             Purpose::CreateTable => "creating the table",
+            Purpose::DropTable => "dropping the table",
+            Purpose::RenameTable => "renaming the table",
+            Purpose::MoveRows => "moving the rows to another schema",
             Purpose::AddColumn => "adding a column",
+            Purpose::FillColumn => "filling a column",
+            Purpose::DropColumn => "dropping a column",
+            Purpose::RenameColumn => "renaming a column",
+            Purpose::WidenColumn => "widening a column",
             Purpose::Truncate => "emptying the table",
             Purpose::CreateStage => "creating the staging table",
             Purpose::Copy => "copying from S3",
@@ -152,6 +170,26 @@ pub enum PlanError {
         /// The type in the manifest.
         wanted: String,
     },
+    /// Redshift would refuse to drop what views read.
+    #[error("{table}: {what} can't be dropped, since {} read it", views.join(", "))]
+    Views {
+        /// The target.
+        table: String,
+        /// The table or the column.
+        what: String,
+        /// The views, with their schemas.
+        views: Vec<String>,
+    },
+    /// Something else has the name already.
+    #[error("{table}: {what} is to be called {name}, and there is one of that name")]
+    NameTaken {
+        /// The target.
+        table: String,
+        /// The table or the column.
+        what: String,
+        /// Its new name.
+        name: String,
+    },
     /// A table so wide that its statements are refused.
     #[error(
         "{table}: {purpose} takes a statement of {bytes} bytes, and the Data API takes {STATEMENT_BYTES}"
@@ -180,6 +218,13 @@ impl PlanError {
                     "give {table}'s column {column} the type {wanted}, or rename the table: a missing one is created"
                 )
             }
+            PlanError::Views { .. } => {
+                "drop these views, or make them again WITH NO SCHEMA BINDING; then it goes on by itself"
+                    .into()
+            }
+            PlanError::NameTaken { table, name, .. } => {
+                format!("rename or drop {name} of {table} in Redshift; then it goes on by itself")
+            }
             PlanError::TooLong { purpose: Purpose::Keep | Purpose::Remove, .. } => {
                 "give the table a primary key: all of its columns have to be compared without one".into()
             }
@@ -204,8 +249,13 @@ pub fn plan(input: &Input<'_>) -> Result<Plan, PlanError> {
     for (position, step) in manifest.steps.iter().enumerate() {
         check::step(position, step)?;
         statements.about(step.number, &step.table);
-        tables::prepare(&mut statements, &mut catalog, &step.table)?;
+        if !matches!(step.action, Action::Schema(_)) {
+            tables::prepare(&mut statements, &mut catalog, &step.table)?;
+        }
         match &step.action {
+            Action::Schema(change) => {
+                schema::statements(&mut statements, &mut catalog, &step.table, change)?;
+            }
             Action::Truncate => statements.push(Purpose::Truncate, tables::empty(&step.table)),
             // COPY refuses a manifest without files.
             Action::Load(load) if load.rows.total() == 0 => {}
@@ -225,6 +275,8 @@ pub fn plan(input: &Input<'_>) -> Result<Plan, PlanError> {
 /// The statements so far, and what the next ones are about.
 #[derive(Default)]
 struct Statements {
+    /// Outside of the transaction.
+    before: Vec<Statement>,
     list: Vec<Statement>,
     step: Option<u32>,
     table: Option<String>,
@@ -245,6 +297,10 @@ impl Statements {
         self.list.push(Statement { purpose, step: self.step, table: self.table.clone(), sql });
     }
 
+    fn push_before(&mut self, purpose: Purpose, sql: String) {
+        self.before.push(Statement { purpose, step: self.step, table: self.table.clone(), sql });
+    }
+
     fn refuse_too_long(&self) -> Result<(), PlanError> {
         let Some(long) = self.list.iter().find(|statement| statement.sql.len() > STATEMENT_BYTES) else {
             return Ok(());
@@ -254,16 +310,17 @@ impl Statements {
     }
 
     fn into_plan(self) -> Plan {
+        let before = self.before;
         let mut statements = self.list;
         if statements.len() <= BATCH_STATEMENTS {
             // Staging tables vanish with the batch; dropping them would only cost some of its statements.
-            return Plan { transport: Transport::Batch, statements };
+            return Plan { before, transport: Transport::Batch, statements };
         }
         drop_finished_stages(&mut statements);
         let alone = |purpose, sql: &str| Statement { purpose, step: None, table: None, sql: sql.to_owned() };
         statements.insert(0, alone(Purpose::Begin, "BEGIN"));
         statements.push(alone(Purpose::Commit, "COMMIT"));
-        Plan { transport: Transport::Session, statements }
+        Plan { before, transport: Transport::Session, statements }
     }
 }
 

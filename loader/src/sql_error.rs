@@ -76,6 +76,12 @@ pub fn is_missing_relation(error: &str) -> bool {
     error.contains("does not exist") && (error.contains("relation") || error.contains("schema"))
 }
 
+/// Whether a column is refused a length since it has it.
+#[must_use]
+pub fn is_done_already(error: &str) -> bool {
+    error.contains("target column size should be different")
+}
+
 /// What to do about a statement's failure.
 #[must_use]
 pub fn hint(error: &str) -> &'static str {
@@ -87,6 +93,8 @@ pub fn hint(error: &str) -> &'static str {
         "widen the column in Redshift (ALTER TABLE … ALTER COLUMN … TYPE VARCHAR(n)), or drop the table and resync it"
     } else if any(&["assume", "iam role", "access denied", "accessdenied", "s3serviceexception"]) {
         "let the role in RE_DMS_COPY_ROLE read the bucket (s3:GetObject, s3:ListBucket), and attach it to the warehouse"
+    } else if any(&["cannot alter column"]) {
+        "give the column the longer type by hand: add a column of it, fill it, drop the old one, rename it; then it goes on"
     } else if any(&["disk full"]) {
         "free space in Redshift or resize it"
     } else {

@@ -1,20 +1,26 @@
 //! `manifest.json`: what a segment is. Written once, last, after every file that it names.
 
+mod schema;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::lsn::Lsn;
 use crate::types::RedshiftType;
+pub use schema::{Fill, OldValues, SchemaChange, TableChange};
 
-/// The format that this build writes and the newest that it reads. Every older one is read too: format 1 knew no
-/// [`Operation::Remove`].
-pub const FORMAT: u32 = 2;
+/// The newest format that this build reads and writes. Every older one is read too: format 1 knew no
+/// [`Operation::Remove`], format 2 no [`Action::Schema`].
+pub const FORMAT: u32 = 3;
+
+/// What a manifest has that says nothing of format 3: an older loader can read it.
+const FORMAT_OF_LOADS: u32 = 2;
 
 /// A segment: whole transactions of one epoch, as ordered steps.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
-    /// [`FORMAT`] when it was written.
+    /// The lowest that says all of it: [`format_of`].
     pub format: u32,
     /// The stream's name.
     pub stream: String,
@@ -36,6 +42,10 @@ pub struct Manifest {
     pub transactions: u64,
     /// The program that wrote it, with its version.
     pub captured_by: String,
+    /// S3 key of the file that has the tables' shapes as of the segment's end; none before there was one. Only the
+    /// capture reads it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shapes: Option<String>,
     /// In the order in which they are to be done; `number` counts from 1.
     pub steps: Vec<Step>,
 }
@@ -106,6 +116,8 @@ pub enum Action {
     Load(Load),
     /// All rows of the table go.
     Truncate,
+    /// The table becomes what the step says. Since format 3.
+    Schema(SchemaChange),
 }
 
 /// Rows of one table in files of [the CSV format](Operation): one entry a key, or, for a table without a key, rows that
@@ -246,6 +258,14 @@ pub enum ManifestError {
         /// Its format.
         found: u32,
     },
+}
+
+/// The lowest format that says all of these steps, so that an older loader is needed to be replaced only for what is new
+/// to it.
+#[must_use]
+pub fn format_of(steps: &[Step]) -> u32 {
+    let is_new = |step: &Step| matches!(step.action, Action::Schema(_));
+    if steps.iter().any(is_new) { FORMAT } else { FORMAT_OF_LOADS }
 }
 
 impl Manifest {

@@ -20,7 +20,7 @@ fn plan(transport: Transport) -> Plan {
     }
     let statement =
         |(purpose, sql): (Purpose, &str)| Statement { purpose, step: None, table: None, sql: sql.to_owned() };
-    Plan { transport, statements: sql.into_iter().map(statement).collect() }
+    Plan { before: Vec::new(), transport, statements: sql.into_iter().map(statement).collect() }
 }
 
 async fn run_until(

@@ -30,8 +30,12 @@ fn example() -> Manifest {
         present_sets: vec![vec![0]],
         altered: vec![Altered { column: "Note".into(), policy: "truncate".into(), values: 1 }],
     };
+    let mut wider = table.clone();
+    wider.columns[1].name = "Remark".into();
+    wider.columns[1].target_name = "remark".into();
+    wider.columns.push(column("state", 1043, "VARCHAR(40)", false));
     Manifest {
-        format: FORMAT,
+        format: 3,
         stream: "main".into(),
         epoch: "7-1-re_dms_main-0000000000000010".into(),
         seq: 2,
@@ -42,11 +46,19 @@ fn example() -> Manifest {
         last_commit_time: "2026-01-02T03:04:06Z".parse().unwrap(),
         transactions: 2,
         captured_by: "re_dms 0.1.0".into(),
+        shapes: Some("main/E/segments/000000000002/shapes-a1.json".into()),
         steps: vec![
             Step { number: 1, table: table.clone(), action: Action::Truncate },
-            Step { number: 2, table, action: Action::Load(load) },
+            Step { number: 2, table: table.clone(), action: Action::Load(load) },
+            Step { number: 3, table: wider, action: Action::Schema(change(table)) },
         ],
     }
+}
+
+fn change(before: Table) -> SchemaChange {
+    let renamed = TableChange::RenameColumn { from: "note".into(), to: "remark".into() };
+    let added = TableChange::AddColumn { column: "state".into(), fill: Fill::Value("new".into()) };
+    SchemaChange { before: Some(before), changes: vec![renamed, added], unproven: Vec::new() }
 }
 
 /// The text is a format that other versions read: a change of it is a change of `FORMAT`.
@@ -63,9 +75,15 @@ fn survives_the_round_trip() {
 
 #[test]
 fn a_newer_format_is_refused_whatever_its_shape() {
-    let error = Manifest::from_json(br#"{"format": 3, "anything": "else"}"#).unwrap_err();
-    assert!(error.to_string().contains("format 3"), "{error}");
+    let error = Manifest::from_json(br#"{"format": 4, "anything": "else"}"#).unwrap_err();
+    assert!(error.to_string().contains("format 4"), "{error}");
     assert!(error.to_string().contains("hint: update the loader"), "{error}");
+}
+
+#[test]
+fn a_manifest_has_the_lowest_format_that_says_all() {
+    let steps = example().steps;
+    assert_eq!((format_of(&steps[..2]), format_of(&steps)), (2, 3));
 }
 
 /// As the first version wrote it.
@@ -73,9 +91,12 @@ fn a_newer_format_is_refused_whatever_its_shape() {
 fn format_1_is_read() {
     let mut json: serde_json::Value = serde_json::from_slice(&example().to_json().unwrap()).unwrap();
     json["format"] = 1.into();
+    json["steps"].as_array_mut().unwrap().pop();
+    json.as_object_mut().unwrap().remove("shapes");
     json["steps"][1]["rows"].as_object_mut().unwrap().remove("removes");
     let read = Manifest::from_json(json.to_string().as_bytes()).unwrap();
-    assert_eq!(read, Manifest { format: 1, ..example() });
+    let steps = example().steps[..2].to_vec();
+    assert_eq!(read, Manifest { format: 1, shapes: None, steps, ..example() });
 }
 
 #[test]
