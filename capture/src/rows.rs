@@ -5,6 +5,7 @@
 //! column is cut. Key columns never do: a key that is not exact would lose its row, so that is an error.
 
 mod array;
+mod constant;
 mod csv;
 mod error;
 mod files;
@@ -12,6 +13,7 @@ mod json;
 mod renderer;
 mod value;
 
+pub use constant::constant;
 pub use error::RenderError;
 pub use files::RenderedFile;
 pub use renderer::{RenderOptions, RenderedLoad, write_load};

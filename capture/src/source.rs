@@ -1,5 +1,7 @@
 //! PostgreSQL over ordinary SQL: what the replication stream itself can't tell or do.
 
+mod definition;
+
 use std::time::Duration;
 
 use re_dms_shared::Lsn;

@@ -197,6 +197,7 @@ impl Target {
     fn apply(&mut self, step: &StepData) {
         match &step.action {
             StepAction::Truncate => self.rows.clear(),
+            StepAction::Schema(_) => unreachable!("no definition changes here"),
             StepAction::Load(load) => {
                 // Small files, so that loads of several come up.
                 let options = RenderOptions { max_file_bytes: 150, gzip_level: 1 };
