@@ -12,6 +12,7 @@ mod matrix;
 mod ownership;
 mod policies;
 mod replication;
+mod schema_changes;
 mod set_back;
 mod stress;
 mod versions;
