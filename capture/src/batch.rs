@@ -19,6 +19,8 @@ mod table;
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use re_dms_shared::manifest::{SchemaChange, Table};
+
 pub use error::BatchError;
 pub use load::{Copies, Entry, LoadData, Move, StepAction, StepData};
 pub use shape::{ShapeError, SourceColumn, TableShape, can_be_key};
@@ -88,6 +90,24 @@ impl Batch {
         table.wipe();
         self.open_bytes += table.bytes();
         self.closed.push(StepData { shape: Arc::clone(shape), action: StepAction::Truncate });
+        self.changes += 1;
+    }
+
+    /// Adds a change of a table's definition: `table` is the shape after it. Whatever is open for its rows, or under its
+    /// names in Redshift, comes before.
+    pub fn change_schema(&mut self, table: Table, change: SchemaChange) {
+        let mut positions: Vec<usize> = self.by_oid.get(&table.oid).copied().into_iter().collect();
+        for named in std::iter::once(&table).chain(&change.before) {
+            let target = (named.target_schema.clone(), named.target_name.clone());
+            positions.extend(self.by_target.get(&target).copied());
+        }
+        for position in positions {
+            self.close(position);
+        }
+        // Whoever comes next under these names has to look again.
+        self.last = None;
+        let shape = Arc::new(TableShape::of_table(table));
+        self.closed.push(StepData { shape, action: StepAction::Schema(change) });
         self.changes += 1;
     }
 

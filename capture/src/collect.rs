@@ -20,7 +20,7 @@ use crate::config::{AdvanceOn, BatchConfig};
 use crate::error::{Error, Result, Who};
 use crate::pgoutput::{self, Commit, LogicalMessage, Message};
 use crate::progress::Progress;
-use crate::relations::Relations;
+use crate::relations::{DDL, Relations, SchemaStep};
 use crate::retention::Retention;
 use crate::stage::{Cut, StageItem};
 use crate::wal::WalPosition;
@@ -182,7 +182,7 @@ impl Collector {
                 self.wal_position = Some(end);
                 match self.transactions.take(&payload, at, end)? {
                     Taken::Part => {}
-                    Taken::Committed(commit, body) => self.commit(commit, body)?,
+                    Taken::Committed(commit, xid, body) => self.commit(commit, xid, body)?,
                     Taken::Outside => self.outside(&payload)?,
                 }
             }
@@ -209,9 +209,9 @@ impl Collector {
     }
 
     /// Applies a whole transaction.
-    fn commit(&mut self, commit: Commit, body: Body) -> Result<()> {
+    fn commit(&mut self, commit: Commit, xid: u32, body: Body) -> Result<()> {
         let passed_over = commit.end_lsn <= self.staged;
-        self.relations.begin(commit.commit_lsn);
+        self.relations.begin(xid, commit.commit_lsn)?;
         let mut changes = 0;
         for frame in self.read_back.frames(body)? {
             let frame = frame?;
@@ -248,6 +248,7 @@ impl Collector {
                 Ok(false)
             }
             Message::Change(change) => {
+                self.settle(change.relation)?;
                 let Some(shape) = self.relations.shape(change.relation)? else { return Ok(false) };
                 self.batch.apply(shape, change.kind).map_err(|error| impossible(&error))?;
                 Ok(true)
@@ -255,11 +256,18 @@ impl Collector {
             Message::Truncate(truncate) => {
                 let mut touched = false;
                 for oid in truncate.relations {
+                    self.settle(oid)?;
                     if let Some(shape) = self.relations.shape(oid)? {
                         self.batch.truncate(shape);
                         touched = true;
                     }
                 }
+                Ok(touched)
+            }
+            Message::Logical(message) if message.prefix == DDL && message.transactional => {
+                let steps = self.relations.ddl(message.content)?;
+                let touched = !steps.is_empty();
+                self.change_schema(steps);
                 Ok(touched)
             }
             Message::Logical(message) => {
@@ -268,6 +276,21 @@ impl Collector {
             }
             Message::Type(_) | Message::Origin(_) => Ok(false),
             _ => Err(unexpected("a message that does not belong into a transaction")),
+        }
+    }
+
+    /// Before the table's next change, Redshift's table must be as that change found it.
+    fn settle(&mut self, oid: u32) -> Result<()> {
+        if self.relations.is_unsettled(oid) {
+            let steps = self.relations.settle(oid)?;
+            self.change_schema(steps);
+        }
+        Ok(())
+    }
+
+    fn change_schema(&mut self, steps: Vec<SchemaStep>) {
+        for SchemaStep { table, change } in steps {
+            self.batch.change_schema(table, change);
         }
     }
 
@@ -318,13 +341,19 @@ impl Collector {
         if let Some(position) = self.wal_position_after_last_commit() {
             self.retention.keep_from(open.end_lsn, position);
         }
+        let shapes = self.relations.take_news()?.map(Bytes::from);
         self.hand_on(StageItem::Cut(Cut {
             end_lsn: open.end_lsn,
             first_commit: open.first_commit,
             last_commit: open.last_commit,
             transactions: open.transactions,
+            shapes,
         }))?;
-        self.progress.update(|state| state.oldest_batched = None);
+        let needs_resync = self.relations.needing_resync();
+        self.progress.update(|state| {
+            state.oldest_batched = None;
+            state.needs_resync = needs_resync;
+        });
         Ok(())
     }
 

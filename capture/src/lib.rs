@@ -3,7 +3,7 @@
 //! [`run`] wires the parts together. In the order in which a change passes through them: [`replication`] (the
 //! connection's protocol), [`receive`], [`persist`] over the local [`wal`], [`collect`] over [`pgoutput`],
 //! [`relations`] and the [`batch`], [`stage`] over [`rows`], and [`announce`]. What the stream was before this process
-//! is found by [`start`] and [`history`].
+//! is found by [`start`] and [`history`]; [`init`] prepares a source.
 
 pub mod announce;
 pub mod aws;
@@ -13,6 +13,7 @@ pub mod config;
 pub mod error;
 pub mod flight;
 pub mod history;
+pub mod init;
 pub mod persist;
 pub mod pgoutput;
 pub mod progress;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use re_dms_capture::config::{Config, LogConfig, LogFormat};
+use re_dms_capture::init::DdlTrigger;
 use tracing_subscriber::EnvFilter;
 
 /// Streaming replication from PostgreSQL to Amazon Redshift: the capture.
@@ -31,6 +32,21 @@ enum Command {
     Tables {
         #[command(subcommand)]
         command: TablesCommand,
+    },
+    /// Prepare a stream's source: put the event trigger there that tells changes of tables' definitions, or take it away.
+    ///
+    /// Needs a superuser. The stream may run meanwhile. Without the trigger the catalog is asked when a table's
+    /// description changes, which tells nearly as much: see docs/schema-changes.md.
+    Init {
+        /// The stream's config file (TOML).
+        #[arg(long, value_name = "FILE", env = "RE_DMS_CONFIG")]
+        config: PathBuf,
+        /// Install the event trigger, or replace it by this version's.
+        #[arg(long, required_unless_present = "remove_ddl_trigger", conflicts_with = "remove_ddl_trigger")]
+        ddl_trigger: bool,
+        /// Remove the event trigger.
+        #[arg(long)]
+        remove_ddl_trigger: bool,
     },
 }
 
@@ -68,6 +84,9 @@ fn main() -> ExitCode {
         Command::Tables { command: TablesCommand::Resume { config, table, timeout } } => {
             resume_table(&config, &table, Duration::from_secs(timeout))
         }
+        Command::Init { config, ddl_trigger, .. } => {
+            init(&config, if ddl_trigger { DdlTrigger::Install } else { DdlTrigger::Remove })
+        }
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -104,6 +123,13 @@ fn resume_table(
     runtime.block_on(re_dms_capture::tables::resume(&config, table, timeout))?;
     println!("{table} is loaded again");
     Ok(())
+}
+
+fn init(path: &std::path::Path, ddl_trigger: DdlTrigger) -> Result<(), Box<dyn std::error::Error>> {
+    let config = Config::load(path)?;
+    start_logging(&config.log);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    Ok(runtime.block_on(re_dms_capture::init::init(&config, ddl_trigger))?)
 }
 
 fn start_logging(config: &LogConfig) {

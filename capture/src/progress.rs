@@ -63,6 +63,8 @@ pub struct Snapshot {
     pub resume_error: Option<ResumeError>,
     /// What works and will not for long, with its hint, while it lasts.
     pub warning: Option<String>,
+    /// Tables whose rows in Redshift may differ from the source's, with the reasons.
+    pub needs_resync: Vec<(String, String)>,
     /// Failures with their hints, while they last: one for each who fails, the newest last.
     pub failures: Vec<(Who, String)>,
 }

@@ -7,6 +7,7 @@
 
 mod array;
 mod compress;
+mod constant;
 mod csv;
 mod error;
 mod json;
@@ -17,6 +18,7 @@ mod split;
 mod value;
 
 pub use compress::Codec;
+pub use constant::constant;
 pub use error::RenderError;
 pub use options::RenderOptions;
 pub use renderer::{FileSummary, RenderedFile};

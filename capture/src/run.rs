@@ -28,7 +28,7 @@ use crate::flight::Flight;
 use crate::persist::Persister;
 use crate::progress::{Progress, Snapshot};
 use crate::receive::{self, Receiver};
-use crate::relations::{AskCatalog, Relations};
+use crate::relations::{AskCatalog, Look, Relations};
 use crate::retention::Retention;
 use crate::rows::RenderOptions;
 use crate::slot_watch::SlotWatch;
@@ -179,7 +179,15 @@ impl Stream {
         background.spawn(async move { listener.listen(news).await });
         background.spawn(async move { announcer.announce(announced, heard).await });
 
-        let relations = Relations::new(config.source.tables.clone(), ask_catalog(Arc::clone(&config)));
+        let relations = Relations::new(
+            config.source.tables.clone(),
+            config.source.publication.clone(),
+            place.known,
+            ask_catalog(Arc::clone(&config)),
+            look(Arc::clone(&config)),
+        );
+        let needs_resync = relations.needing_resync();
+        progress.update(|state| state.needs_resync = needs_resync);
         let collector = Collector::new(
             relations,
             Limits::new(&config.batch, config.slot.advance_on),
@@ -201,6 +209,7 @@ impl Stream {
             announce,
             predecessor,
             start_lsn: place.staged_lsn,
+            shapes: place.shapes,
         };
         let (slot_watch, watched) = SlotWatch::new(Arc::clone(&config), Arc::clone(&progress));
         background.spawn(slot_watch.run());
@@ -324,6 +333,40 @@ async fn anchor(config: Arc<Config>, progress: Arc<Progress>, objects: Objects, 
             Err(error) => tracing::warn!(%error, "the idle position can't be written; the slot waits"),
         }
     }
+}
+
+/// Looks tables up in the source's catalog over a connection that is kept, as often as it takes: called from the
+/// collector's thread.
+fn look(config: Arc<Config>) -> Look {
+    let runtime = tokio::runtime::Handle::current();
+    let mut kept: Option<Source> = None;
+    Box::new(move |oid| {
+        runtime.block_on(async {
+            let mut backoff = crate::retry::Backoff::new();
+            loop {
+                let asked = async {
+                    let source = match kept.take() {
+                        Some(source) => source,
+                        None => Source::connect(&config.source).await?,
+                    };
+                    let found = source.definition(oid, &config.source.publication).await?;
+                    Ok::<_, Error>((source, found))
+                };
+                match asked.await {
+                    Ok((source, found)) => {
+                        kept = Some(source);
+                        return Ok(found);
+                    }
+                    Err(error) if error.retry => {
+                        let pause = backoff.pause();
+                        tracing::warn!(%error, retry_in_ms = pause.as_millis(), "a table's definition can't be looked up yet");
+                        tokio::time::sleep(pause).await;
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+        })
+    })
 }
 
 /// Asks the source over a connection of its own, as often as it takes: called from the collector's thread.

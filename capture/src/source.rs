@@ -1,5 +1,8 @@
 //! PostgreSQL over ordinary SQL: what the replication stream itself can't tell or do.
 
+mod ddl_trigger;
+mod definition;
+
 use std::time::Duration;
 
 use re_dms_shared::Lsn;

@@ -46,6 +46,8 @@ pub struct Cut {
     pub last_commit: Timestamp,
     /// Source transactions in it.
     pub transactions: u64,
+    /// The tables' shapes as of its end, unless they are those of the segment before.
+    pub shapes: Option<Bytes>,
 }
 
 /// Writes one epoch's segments, one after the other.
@@ -69,6 +71,8 @@ pub struct Stager<S> {
     pub predecessor: Option<Predecessor>,
     /// Where the next segment starts.
     pub start_lsn: Lsn,
+    /// Where the tables' shapes as of the last segment are on S3.
+    pub shapes: Option<String>,
 }
 
 /// A stream, its epoch, and this process's run of it.
@@ -111,6 +115,11 @@ impl<S: SegmentStore> Stager<S> {
 
     async fn finish_segment(&mut self, steps: Vec<Step>, cut: Cut) -> Result<()> {
         let seq = self.next_seq();
+        if let Some(json) = &cut.shapes {
+            let key = self.segment_layout().shapes(&self.identity.attempt);
+            self.put(&key, json).await?;
+            self.shapes = Some(key);
+        }
         let manifest = Manifest {
             format: lowest_format(&steps),
             stream: self.identity.stream.clone(),
@@ -123,6 +132,7 @@ impl<S: SegmentStore> Stager<S> {
             last_commit_time: cut.last_commit,
             transactions: cut.transactions,
             captured_by: concat!("re_dms ", env!("CARGO_PKG_VERSION")).to_owned(),
+            shapes: self.shapes.clone(),
             steps,
         };
         let json = manifest.to_json().map_err(|error| {

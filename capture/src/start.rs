@@ -16,6 +16,7 @@ use crate::aws::{Objects, PutOnce};
 use crate::config::{Config, Failover};
 use crate::error::{Error, Result, Who};
 use crate::history::History;
+use crate::relations::KnownTables;
 use crate::replication::{FAILOVER_SINCE, ReplicationClient, ReplicationError};
 use crate::source::{SlotState, Source};
 pub use records::PositionRecord;
@@ -54,6 +55,10 @@ pub struct Place {
     pub oldest_staged: Option<Timestamp>,
     /// What the slot was told last.
     pub confirmed: Lsn,
+    /// Where the tables' shapes as of the last segment are on S3.
+    pub shapes: Option<String>,
+    /// The tables as of the last segment.
+    pub known: KnownTables,
 }
 
 /// Finds or makes the stream's epoch, publication and slot.
@@ -295,6 +300,8 @@ async fn read_place(
         anchored: epoch.consistent_point,
         oldest_staged: None,
         confirmed,
+        shapes: None,
+        known: KnownTables::default(),
         epoch,
         timeline,
     };
@@ -310,6 +317,17 @@ async fn read_place(
         place.staged_lsn = newest.manifest.end_lsn;
         place.anchored = newest.manifest.end_lsn;
         place.last_segment = Some((last, newest.sha256));
+        if let Some(key) = newest.manifest.shapes {
+            let json = objects.get(&key).await?.ok_or_else(|| {
+                Error::fatal(
+                    Who::Stream,
+                    format!("{key} vanished from S3, which segment {last} names"),
+                    "restore it: without it changes of tables' definitions can't be followed",
+                )
+            })?;
+            place.known = KnownTables::from_json(&key, &json)?;
+            place.shapes = Some(key);
+        }
         place.loaded_seq = history.last_loaded(first, last).await?;
         if place.loaded_seq >= first {
             let loaded = history.segment(place.loaded_seq).await?.ok_or_else(|| missing(place.loaded_seq))?;

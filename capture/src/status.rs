@@ -6,7 +6,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use re_dms_shared::status::{CaptureState, CaptureStatus, FORMAT};
+use re_dms_shared::status::{CaptureState, CaptureStatus, FORMAT, NeedsResync};
 use tokio::sync::watch;
 
 use crate::progress::Snapshot;
@@ -101,6 +101,11 @@ impl StatusFile {
             quarantined: snapshot.quarantine.tables.clone(),
             resume_error: snapshot.resume_error.clone(),
             warning: snapshot.warning.clone(),
+            needs_resync: snapshot
+                .needs_resync
+                .iter()
+                .map(|(table, reason)| NeedsResync { table: table.clone(), reason: reason.clone() })
+                .collect(),
             last_error: snapshot.last_error().map(str::to_owned),
         };
         self.replace(&serde_json::to_vec_pretty(&status)?)

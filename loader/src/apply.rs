@@ -24,6 +24,7 @@ use crate::plan::{self, Blame, Catalog, Purpose, StagedSegment, TableLog, Target
 use crate::receipt::{self, Receipt};
 use crate::resume::Done;
 use crate::runner::Runner;
+use crate::sql_error;
 use crate::staging;
 use crate::statements::{Cell, Statements};
 use crate::table_log;
@@ -207,6 +208,7 @@ impl<A: Statements, O: Objects> Loader<A, O> {
         loop {
             let mut bad = if most > 0 { log.failed_often(most) } else { BTreeMap::new() };
             bad.retain(|target, _| !log.is_quarantined(target) && concerns(manifest, target));
+            bad.append(&mut plan::renamed(manifest, log, &bad));
             if !bad.is_empty() {
                 together = 1;
             }
@@ -251,6 +253,7 @@ impl<A: Statements, O: Objects> Loader<A, O> {
         reading: &Reading,
     ) -> Result<(usize, Outcome), LoadError> {
         let plan = plan::plan(input, bad)?;
+        change_before(runner, &plan).await?;
         let (first, last) = (input.segments[0], input.segments[input.segments.len() - 1]);
         let Manifest { stream, epoch, seq, .. } = first.manifest;
         tracing::debug!(statements = plan.statements.len(), transport = ?plan.transport, "applying");
@@ -353,11 +356,50 @@ pub(crate) async fn catalog<A: Statements>(
             }
         }
     }
+    dependents(runner, manifest, &mut catalog).await?;
     Ok(catalog)
 }
 
 fn concerns(manifest: &Manifest, target: &Target) -> bool {
     manifest.steps.iter().any(|step| Target::of(&step.table) == *target)
+}
+
+/// Does what must be done before the transaction.
+pub(crate) async fn change_before<A: Statements>(
+    runner: &Runner<'_, A>,
+    plan: &plan::Plan,
+) -> Result<(), LoadError> {
+    for statement in &plan.before {
+        let what = statement.purpose.to_string();
+        match runner.statement(&what, statement.sql.clone()).await {
+            // Somebody was faster: an invocation that died while this waited for its lock.
+            Err(LoadError::Statement { message, .. }) if sql_error::is_done_already(&message) => {}
+            done => {
+                let target = statement.of.as_ref().map(|step| step.target.to_string());
+                done.map_err(|error| error.about(target.as_ref()))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Which views stand in the way of what the segment drops.
+async fn dependents<A: Statements>(
+    runner: &Runner<'_, A>,
+    manifest: &Manifest,
+    catalog: &mut Catalog,
+) -> Result<(), LoadError> {
+    for sql in plan::queries::dependents(manifest) {
+        for row in runner.query("reading which views depend on tables", sql).await? {
+            if let [schema, table, column, view_schema, view] = row.as_slice()
+                && let [Some(schema), Some(table), Some(view_schema), Some(view)] =
+                    [schema.text(), table.text(), view_schema.text(), view.text()]
+            {
+                catalog.add_dependent(schema, table, column.text(), format!("{view_schema}.{view}"));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// The segment's target with this display form.

@@ -206,6 +206,15 @@ impl LoadError {
         }
     }
 
+    /// The same, for a target.
+    #[must_use]
+    pub fn about(mut self, target: Option<&String>) -> Self {
+        if let LoadError::Statement { table, .. } = &mut self {
+            *table = target.cloned();
+        }
+        self
+    }
+
     /// Who has to act.
     #[must_use]
     pub fn who(&self) -> Who {

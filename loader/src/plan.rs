@@ -11,6 +11,7 @@ mod equality;
 pub mod ledger;
 mod merge;
 pub mod queries;
+mod schema;
 pub mod staging;
 pub mod table_log;
 mod tables;
@@ -60,11 +61,14 @@ pub struct StagedSegment<'a> {
     pub manifest_key: &'a str,
 }
 
-/// One transaction, in order.
+/// What must be done before, and one transaction, in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
     /// What is done before the transaction, side by side, where one after the other would take long.
     pub staging: Vec<Staging>,
+    /// Outside of the transaction and before it: what Redshift refuses within one. It harms nobody if the transaction never
+    /// comes, and is not planned again once it is done.
+    pub before: Vec<Statement>,
     /// How it is sent.
     pub transport: Transport,
     /// For a session with BEGIN and COMMIT; a batch is a transaction by itself.
@@ -131,7 +135,14 @@ pub enum Purpose {
     Guard,
     CreateSchema,
     CreateTable,
+    DropTable,
+    RenameTable,
+    MoveRows,
     AddColumn,
+    FillColumn,
+    DropColumn,
+    RenameColumn,
+    WidenColumn,
     Truncate,
     CreateStage,
     Copy,
@@ -157,7 +168,14 @@ impl fmt::Display for Purpose {
             Purpose::Guard => "checking that the segment is next in the ledger",
             Purpose::CreateSchema => "creating the schema",
             Purpose::CreateTable => "creating the table",
+            Purpose::DropTable => "dropping the table",
+            Purpose::RenameTable => "renaming the table",
+            Purpose::MoveRows => "moving the rows to another schema",
             Purpose::AddColumn => "adding a column",
+            Purpose::FillColumn => "filling a column",
+            Purpose::DropColumn => "dropping a column",
+            Purpose::RenameColumn => "renaming a column",
+            Purpose::WidenColumn => "widening a column",
             Purpose::Truncate => "emptying the table",
             Purpose::CreateStage => "creating the staging table",
             Purpose::Copy => "copying from S3",
@@ -202,6 +220,34 @@ pub enum PlanError {
         /// The type in the manifest.
         wanted: String,
     },
+    /// Redshift would refuse to drop what views read.
+    #[error("{table}: {what} can't be dropped, since {} read it", views.join(", "))]
+    Views {
+        /// The target.
+        table: String,
+        /// The table or the column.
+        what: String,
+        /// The views, with their schemas.
+        views: Vec<String>,
+    },
+    /// Something else has the name already.
+    #[error("{table}: {what} is to be called {name}, and there is one of that name")]
+    NameTaken {
+        /// The target.
+        table: String,
+        /// The table or the column.
+        what: String,
+        /// Its new name.
+        name: String,
+    },
+    /// A table is another one under a new name, and that one waits.
+    #[error("{table} was {before} before, which is quarantined")]
+    Waits {
+        /// The target.
+        table: String,
+        /// Its old name.
+        before: String,
+    },
     /// A table so wide that its statements are refused.
     #[error(
         "{table}: {purpose} takes a statement of {bytes} bytes, and the Data API takes {STATEMENT_BYTES}"
@@ -222,7 +268,12 @@ impl PlanError {
     pub fn table(&self) -> Option<&str> {
         match self {
             PlanError::Manifest { .. } => None,
-            PlanError::ColumnType { table, .. } | PlanError::TooLong { table, .. } => Some(table),
+            PlanError::ColumnType { table, .. }
+            | PlanError::Views { table, .. }
+            | PlanError::NameTaken { table, .. }
+            | PlanError::TooLong { table, .. } => Some(table),
+            // It is in quarantine already.
+            PlanError::Waits { .. } => None,
         }
     }
 
@@ -239,6 +290,11 @@ impl PlanError {
                     "give {table}'s column {column} the type {wanted}, or rename the table: a missing one is created"
                 )
             }
+            PlanError::Views { .. } => "drop these views, or make them again WITH NO SCHEMA BINDING".into(),
+            PlanError::NameTaken { table, name, .. } => {
+                format!("rename or drop {name} of {table} in Redshift")
+            }
+            PlanError::Waits { before, .. } => format!("resume {before} first"),
             PlanError::TooLong { purpose: Purpose::Keep | Purpose::Remove, .. } => {
                 "give the table a primary key: all of its columns have to be compared without one".into()
             }
@@ -326,6 +382,10 @@ fn replay_staged(stream: &str, input: &Replay<'_>, private: bool) -> Result<Plan
     for (change, segment) in input.skipped {
         for (position, step) in segment.manifest.steps.iter().enumerate() {
             if Target::of(&step.table) == *input.target {
+                if let Some(before) = renamed_from(step).filter(|before| input.log.is_quarantined(before)) {
+                    let (table, before) = (input.target.to_string(), before.to_string());
+                    return Err(PlanError::Waits { table, before });
+                }
                 steps.add(&mut statements, segment, position, step)?;
             }
         }
@@ -341,6 +401,35 @@ fn replay_staged(stream: &str, input: &Replay<'_>, private: bool) -> Result<Plan
     }
     statements.refuse_too_long()?;
     Ok(statements.into_plan())
+}
+
+/// Tables of the segment that are quarantined ones, or `bad` ones, under new names: they must wait, too.
+#[must_use]
+pub fn renamed(
+    manifest: &Manifest,
+    log: &TableLog,
+    bad: &BTreeMap<Target, Blame>,
+) -> BTreeMap<Target, Blame> {
+    let mut found: BTreeMap<Target, Blame> = BTreeMap::new();
+    for step in &manifest.steps {
+        let (target, before) = (Target::of(&step.table), renamed_from(step));
+        let waits = |before: &Target| {
+            log.is_quarantined(before) || bad.contains_key(before) || found.contains_key(before)
+        };
+        if let Some(before) = before.filter(waits)
+            && !log.is_quarantined(&target)
+        {
+            let error = PlanError::Waits { table: target.to_string(), before: before.to_string() };
+            found.insert(target, Blame { reason: error.to_string(), hint: error.hint() });
+        }
+    }
+    found
+}
+
+/// The target that the step gives another name.
+fn renamed_from(step: &Step) -> Option<Target> {
+    let Action::Schema(change) = &step.action else { return None };
+    change.before.as_ref().map(Target::of).filter(|before| *before != Target::of(&step.table))
 }
 
 /// Steps become statements.
@@ -365,8 +454,13 @@ impl Steps<'_> {
         check::step(position, step)?;
         self.loads += 1;
         statements.about(self.loads, segment.manifest.seq, step);
-        tables::prepare(statements, &mut self.catalog, &step.table)?;
+        if !matches!(step.action, Action::Schema(_)) {
+            tables::prepare(statements, &mut self.catalog, &step.table)?;
+        }
         match &step.action {
+            Action::Schema(change) => {
+                schema::statements(statements, &mut self.catalog, &step.table, change)?;
+            }
             Action::Truncate => statements.push(Purpose::Truncate, tables::empty(&step.table)),
             // COPY refuses a manifest without files.
             Action::Load(load) if load.rows.total() == 0 => {}
@@ -393,6 +487,8 @@ impl Steps<'_> {
 /// The statements so far, and what the next ones are about.
 #[derive(Default)]
 struct Statements {
+    /// Outside of the transaction.
+    before: Vec<Statement>,
     list: Vec<Statement>,
     of: Option<PlannedStep>,
     staging: Vec<Staging>,
@@ -420,6 +516,10 @@ impl Statements {
         }
     }
 
+    fn push_before(&mut self, purpose: Purpose, sql: String) {
+        self.before.push(Statement { purpose, of: self.of.clone(), sql });
+    }
+
     fn refuse_too_long(&self) -> Result<(), PlanError> {
         let Some(long) = self.list.iter().find(|statement| statement.sql.len() > STATEMENT_BYTES) else {
             return Ok(());
@@ -429,16 +529,16 @@ impl Statements {
     }
 
     fn into_plan(self) -> Plan {
-        let Self { list: mut statements, staging, bytes, .. } = self;
+        let Self { before, list: mut statements, staging, bytes, .. } = self;
         if statements.len() <= BATCH_STATEMENTS {
             // Staging tables vanish with the batch; dropping them would only cost some of its statements.
-            return Plan { staging, transport: Transport::Batch, statements, bytes };
+            return Plan { before, staging, transport: Transport::Batch, statements, bytes };
         }
         drop_finished_stages(&mut statements);
         let alone = |purpose, sql: &str| Statement { purpose, of: None, sql: sql.to_owned() };
         statements.insert(0, alone(Purpose::Begin, "BEGIN"));
         statements.push(alone(Purpose::Commit, "COMMIT"));
-        Plan { staging, transport: Transport::Session, statements, bytes }
+        Plan { before, staging, transport: Transport::Session, statements, bytes }
     }
 }
 

@@ -94,6 +94,7 @@ impl<A: Statements, O: Objects> Loader<A, O> {
         let plan = plan(count)?;
         let name = format!("re_dms/{stream}/resume/{target}/{}", log.last_change());
         tracing::info!(segments = count, "replaying what was skipped");
+        apply::change_before(runner, &plan).await?;
         let done =
             match staging::stage(runner, stream, &plan, self.settings.concurrency, log.read_at()).await? {
                 Ok(()) => Transaction::new(runner, name, &plan).run(log.read_at()).await?,

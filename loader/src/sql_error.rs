@@ -137,6 +137,12 @@ pub fn is_missing_relation(error: &str) -> bool {
     error.contains("does not exist") && (error.contains("relation") || error.contains("schema"))
 }
 
+/// Whether a column is refused a length since it has it.
+#[must_use]
+pub fn is_done_already(error: &str) -> bool {
+    error.contains("target column size should be different")
+}
+
 /// What to do about a statement's failure.
 #[must_use]
 pub fn hint(error: &str) -> &'static str {
@@ -161,6 +167,8 @@ pub fn hint(error: &str) -> &'static str {
         "resume the cluster; until then it is tried again"
     } else if any(&["out of memory"]) {
         "give the loader's queries more memory (workload management), or lower batch.max_bytes"
+    } else if any(&["cannot alter column"]) {
+        "give the column the longer type by hand: add a column of it, fill it, drop the old one, rename it; then it goes on"
     } else {
         match retry(error) {
             Retry::Never => {

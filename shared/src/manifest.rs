@@ -1,6 +1,7 @@
 //! `manifest.json`: what a segment is. Written once, last, after every file that it names.
 
 use std::ops::AddAssign;
+mod schema;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -8,9 +9,10 @@ use sha2::{Digest, Sha256};
 
 use crate::lsn::Lsn;
 use crate::types::RedshiftType;
+pub use schema::{Fill, OldValues, SchemaChange, TableChange};
 
 /// The newest format that this build reads. Every older one is read too: format 1 knew no [`Operation::Remove`], format 2
-/// only [`Compression::Gzip`].
+/// no [`Action::Schema`] and only [`Compression::Gzip`].
 pub const FORMAT: u32 = 3;
 
 /// The lowest format that says all that the steps hold: what a manifest is written in, so that an older loader goes on as
@@ -19,6 +21,7 @@ pub const FORMAT: u32 = 3;
 pub fn lowest_format(steps: &[Step]) -> u32 {
     let needs_3 = |step: &Step| match &step.action {
         Action::Load(load) => load.compression != Compression::Gzip,
+        Action::Schema(_) => true,
         Action::Truncate => false,
     };
     if steps.iter().any(needs_3) { 3 } else { 2 }
@@ -49,6 +52,10 @@ pub struct Manifest {
     pub transactions: u64,
     /// The program that wrote it, with its version.
     pub captured_by: String,
+    /// S3 key of the file that has the tables' shapes as of the segment's end; none before there was one. Only the
+    /// capture reads it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shapes: Option<String>,
     /// In the order in which they are to be done; `number` counts from 1.
     pub steps: Vec<Step>,
 }
@@ -119,6 +126,8 @@ pub enum Action {
     Load(Load),
     /// All rows of the table go.
     Truncate,
+    /// The table becomes what the step says. Since format 3.
+    Schema(SchemaChange),
 }
 
 /// Rows of one table in files of [the CSV format](Operation): one entry a key, or, for a table without a key, rows that

@@ -77,6 +77,12 @@ impl SegmentLayout {
         format!("{}/loaded.json", self.folder)
     }
 
+    /// The tables' shapes as of the segment's end.
+    #[must_use]
+    pub fn shapes(&self, attempt: &str) -> String {
+        format!("{}/shapes-{attempt}.json", self.folder)
+    }
+
     /// Redshift's own COPY manifest for one step.
     #[must_use]
     pub fn copy_manifest(&self, step: u32, table: &str, attempt: &str) -> String {

@@ -68,6 +68,8 @@ pub struct CaptureStatus {
     pub resume_error: Option<ResumeError>,
     /// What works and will not for long, with a hint, while it lasts.
     pub warning: Option<String>,
+    /// Tables with rows in Redshift that may differ from the source's until they are read again.
+    pub needs_resync: Vec<NeedsResync>,
     /// The last failure with its hint, while it lasts.
     pub last_error: Option<String>,
 }
@@ -80,6 +82,16 @@ pub struct ResumeError {
     pub at: Timestamp,
     /// Its words, with a hint.
     pub error: String,
+}
+
+/// A table with rows in Redshift that may differ from the source's.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct NeedsResync {
+    /// `schema.name` on the source.
+    pub table: String,
+    /// How that came, without values.
+    pub reason: String,
 }
 
 /// What a capture is doing.

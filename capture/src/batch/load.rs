@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use re_dms_shared::manifest::Operation;
+use re_dms_shared::manifest::{Operation, SchemaChange};
 
 use super::shape::TableShape;
 
@@ -22,6 +22,8 @@ pub enum StepAction {
     Truncate,
     /// Rows into the table.
     Load(LoadData),
+    /// The table's definition changes.
+    Schema(SchemaChange),
 }
 
 /// The rows of one load. Never empty.
@@ -98,7 +100,7 @@ impl StepData {
     /// Heap bytes that it holds.
     pub(super) fn bytes(&self) -> usize {
         let rows = match &self.action {
-            StepAction::Truncate => 0,
+            StepAction::Truncate | StepAction::Schema(_) => 0,
             StepAction::Load(LoadData::Entries(entries)) => {
                 let rows: usize = entries.iter().map(|entry| allocated(entry.row.len())).sum();
                 rows + entries.capacity() * size_of::<Entry>()

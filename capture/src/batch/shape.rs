@@ -149,6 +149,16 @@ impl TableShape {
         Ok(Self { table, key_positions, classes })
     }
 
+    /// Of a table that was mapped before.
+    #[must_use]
+    pub fn of_table(table: Table) -> Self {
+        let key_positions =
+            (0..table.columns.len()).filter(|&position| table.columns[position].key).collect();
+        let class = |column: &Column| map_type(column.type_oid, column.type_modifier).class;
+        let classes = table.columns.iter().map(class).collect();
+        Self { table, key_positions, classes }
+    }
+
     /// The table as a manifest's step describes it.
     #[must_use]
     pub fn table(&self) -> &Table {

@@ -104,6 +104,7 @@ fn delete(batch: &mut Batch, shape: &Arc<TableShape>, old: &str) -> Result<(), B
 /// The steps as text: `i 1 x`, moves with the old key in front of an arrow.
 fn steps(batch: Batch) -> Vec<String> {
     let step = |step: StepData| match step.action {
+        StepAction::Schema(_) => vec![format!("schema {}", step.shape.table().target_name)],
         StepAction::Truncate => vec![format!("truncate {}", step.shape.table().name)],
         StepAction::Load(LoadData::Entries(entries)) => entries
             .iter()

@@ -25,6 +25,7 @@ pub(super) struct Transactions {
 #[derive(Debug)]
 struct Whole {
     at: WalPosition,
+    xid: u32,
     bytes: usize,
     /// None once they are too many: the local WAL has them all.
     frames: Option<Vec<Bytes>>,
@@ -42,8 +43,8 @@ struct Streamed {
 pub(super) enum Taken {
     /// A part of a transaction.
     Part,
-    /// The end of a transaction: here it is.
-    Committed(Commit, Body),
+    /// The end of a transaction: here it is, with its number.
+    Committed(Commit, u32, Body),
     /// It belongs to no transaction.
     Outside,
 }
@@ -95,11 +96,15 @@ impl Transactions {
             return Ok(Taken::Part);
         }
         match payload.first() {
-            Some(b'B') => self.whole = Some(Whole { at, bytes: 0, frames: Some(Vec::new()) }),
+            Some(b'B') => {
+                if let Message::Begin(begin) = decode(payload, false)? {
+                    self.whole = Some(Whole { at, xid: begin.xid, bytes: 0, frames: Some(Vec::new()) });
+                }
+            }
             Some(b'C') => {
                 if let (Some(whole), Message::Commit(commit)) = (self.whole.take(), decode(payload, false)?) {
                     let body = whole.frames.map_or(Body::Wal(whole.at), Body::Memory);
-                    return Ok(Taken::Committed(commit, body));
+                    return Ok(Taken::Committed(commit, whole.xid, body));
                 }
             }
             Some(b'S' | b'c' | b'A') => return self.streaming(payload, at),
@@ -122,7 +127,8 @@ impl Transactions {
             }
             Message::StreamCommit(commit) => {
                 let Streamed { blocks, aborted } = self.streamed.remove(&commit.xid).unwrap_or_default();
-                return Ok(Taken::Committed(commit.commit, Body::Blocks(blocks, aborted)));
+                let body = Body::Blocks(blocks, aborted);
+                return Ok(Taken::Committed(commit.commit, commit.xid, body));
             }
             _ => {}
         }
@@ -185,7 +191,7 @@ mod tests {
                 Message::StreamCommit(StreamCommit { xid: 7, commit }),
             ],
         );
-        let Some(Taken::Committed(committed, Body::Blocks(blocks, aborted))) = taken.last() else {
+        let Some(Taken::Committed(committed, 7, Body::Blocks(blocks, aborted))) = taken.last() else {
             panic!("{taken:?}")
         };
         assert_eq!(*committed, commit);

@@ -1,5 +1,7 @@
 //! What is learnt from Relation messages, and when a key may be trusted.
 
+mod schema;
+
 use super::*;
 use crate::config::Config;
 use crate::pgoutput::{RelationColumn, ReplicaIdentity};
@@ -18,7 +20,8 @@ fn relations_with(mut catalog: impl FnMut(u32) -> Option<CatalogTable> + Send + 
         queues = { segments_url = "http://q/s.fifo", acks_url = "http://q/a" }
     "#;
     let patterns = Config::parse(config, vec![]).unwrap().source.tables;
-    Relations::new(patterns, Box::new(move |oid| Ok(catalog(oid))))
+    let look = Box::new(|_| Ok(None));
+    Relations::new(patterns, "p".into(), KnownTables::default(), Box::new(move |oid| Ok(catalog(oid))), look)
 }
 
 fn relation(oid: u32, name: &str, replica_identity: ReplicaIdentity) -> Relation<'_> {
@@ -41,7 +44,7 @@ fn with_key(index: Option<u32>, seen_at: u64) -> CatalogTable {
 
 /// The positions of the key's columns as of a transaction; `again` if it describes the table once more.
 fn keys_at(relations: &mut Relations, commit_lsn: u64, again: bool) -> Vec<usize> {
-    relations.begin(Lsn(commit_lsn));
+    relations.begin(7, Lsn(commit_lsn)).unwrap();
     if again {
         relations.learn(&relation(1, "t", ReplicaIdentity::Full)).unwrap();
     }
@@ -120,7 +123,7 @@ fn keys_that_would_not_be_told_apart_are_refused_or_matched_as_a_whole() {
         ..relation(1, "t", replica_identity)
     };
     let mut relations = relations_with(|_| Some(with_key(Some(10), 0)));
-    relations.begin(Lsn(50));
+    relations.begin(7, Lsn(50)).unwrap();
     let error = relations.learn(&relation(ReplicaIdentity::Default, false)).unwrap_err();
     assert!(error.what.contains("column b is part of its key"), "{error}");
     assert!(error.hint.contains("REPLICA IDENTITY FULL"), "{error}");
@@ -134,41 +137,6 @@ fn excluded_tables_are_known_and_have_no_shape() {
     relations.learn(&relation(1, "hidden", ReplicaIdentity::Default)).unwrap();
     assert!(relations.shape(1).unwrap().is_none());
     assert!(relations.shape(2).is_err(), "never described");
-}
-
-#[test]
-fn names_that_differ_in_case_only_are_refused() {
-    let mut relations = relations();
-    relations.learn(&relation(1, "Orders", ReplicaIdentity::Default)).unwrap();
-    let error = relations.learn(&relation(2, "orders", ReplicaIdentity::Default)).unwrap_err();
-    assert!(error.what.contains("public.Orders and public.orders"), "{error}");
-    relations.learn(&relation(3, "Orders", ReplicaIdentity::Default)).unwrap();
-}
-
-#[test]
-fn a_changed_definition_is_told_with_what_it_means_for_the_rows_from_before() {
-    let mut relations = relations();
-    let mut shape = |oid, name, columns: &[&'static str]| {
-        let column =
-            |name: &&'static str| RelationColumn { key: false, name, type_oid: 23, type_modifier: -1 };
-        let columns = columns.iter().map(column).collect();
-        let replica_identity = ReplicaIdentity::Default;
-        let relation = Relation { xid: None, oid, schema: "public", name, replica_identity, columns };
-        relations.learn(&relation).unwrap();
-        Arc::clone(relations.shape(oid).unwrap().unwrap())
-    };
-    let before = shape(1, "t", &["a", "b"]);
-    let column_renamed = shape(1, "t", &["a", "c"]);
-    let changes = what_changed(&before, &column_renamed);
-    assert_eq!(changes.len(), 2, "{changes:?}");
-    assert!(changes[0].contains("new columns (c)") && changes[1].contains("renamed (b)"), "{changes:?}");
-    let renamed = shape(1, "u", &["a", "c"]);
-    let changes = what_changed(&column_renamed, &renamed);
-    assert!(matches!(&changes[..], [change] if change.contains("it was named public.t")), "{changes:?}");
-    let made_again = shape(2, "t", &["a", "b"]);
-    let changes = what_changed(&before, &made_again);
-    assert!(matches!(&changes[..], [change] if change.contains("another table")), "{changes:?}");
-    assert!(what_changed(&before, &before).is_empty());
 }
 
 #[test]

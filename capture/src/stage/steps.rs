@@ -26,8 +26,13 @@ const OBJECTS_AT_ONCE: usize = 8;
 struct PlannedStep {
     number: u32,
     shape: Arc<TableShape>,
-    /// None for a TRUNCATE.
-    load: Option<Arc<LoadContext>>,
+    action: PlannedAction,
+}
+
+enum PlannedAction {
+    /// It takes no files.
+    Ready(Action),
+    Load(Arc<LoadContext>),
 }
 
 /// A file that is not written yet.
@@ -102,10 +107,10 @@ impl<S: SegmentStore> Stager<S> {
 
     /// Once its files are there.
     async fn finish_step(&self, step: PlannedStep, staged: Vec<StagedFile>) -> Result<Step> {
-        let PlannedStep { number, shape, load } = step;
-        let action = match load {
-            None => Action::Truncate,
-            Some(context) => Action::Load(self.finish_load(number, &context, staged).await?),
+        let PlannedStep { number, shape, action } = step;
+        let action = match action {
+            PlannedAction::Ready(action) => action,
+            PlannedAction::Load(context) => Action::Load(self.finish_load(number, &context, staged).await?),
         };
         Ok(Step { number, table: shape.table().clone(), action })
     }
@@ -140,7 +145,7 @@ impl<S: SegmentStore> Stager<S> {
         })
     }
 
-    async fn put(&self, key: &str, body: &Bytes) -> Result<()> {
+    pub(super) async fn put(&self, key: &str, body: &Bytes) -> Result<()> {
         retry::until_done(&self.progress, || self.objects.put(key, body.clone())).await
     }
 }
@@ -149,8 +154,9 @@ fn plan(before: usize, data: Vec<StepData>, max_file_bytes: usize) -> (Vec<Plann
     let mut steps = Vec::with_capacity(data.len());
     let mut files = Vec::new();
     for (step, StepData { shape, action }) in data.into_iter().enumerate() {
-        let load = match action {
-            StepAction::Truncate => None,
+        let action = match action {
+            StepAction::Truncate => PlannedAction::Ready(Action::Truncate),
+            StepAction::Schema(change) => PlannedAction::Ready(Action::Schema(change)),
             StepAction::Load(load) => {
                 let (context, parts) = rows::split(Arc::clone(&shape), load, max_file_bytes);
                 let context = Arc::new(context);
@@ -158,11 +164,11 @@ fn plan(before: usize, data: Vec<StepData>, max_file_bytes: usize) -> (Vec<Plann
                     let context = Arc::clone(&context);
                     PlannedFile { step, number, context, rows }
                 }));
-                Some(context)
+                PlannedAction::Load(context)
             }
         };
         let number = u32::try_from(before + step + 1).unwrap_or(u32::MAX);
-        steps.push(PlannedStep { number, shape, load });
+        steps.push(PlannedStep { number, shape, action });
     }
     (steps, files)
 }

@@ -18,10 +18,15 @@ pub(super) fn fitting(input: &plan::Input<'_>) -> usize {
     for segment in input.segments {
         bytes += files_bytes(segment.manifest);
         let follows = count == 0 || continues(&input.segments[count - 1], segment);
-        if !follows || (count > 0 && bytes > GROUP_BYTES) {
+        // What a change needs before its transaction must not come before the segments in front of it.
+        let has_change = changes_tables(segment.manifest);
+        if !follows || (count > 0 && (bytes > GROUP_BYTES || has_change)) {
             break;
         }
         count += 1;
+        if has_change {
+            break;
+        }
     }
     let fits = |count: &usize| {
         let input = plan::Input { segments: &input.segments[..*count], ..*input };
@@ -30,10 +35,14 @@ pub(super) fn fitting(input: &plan::Input<'_>) -> usize {
     (2..=count).rev().find(fits).unwrap_or(1)
 }
 
+fn changes_tables(manifest: &Manifest) -> bool {
+    manifest.steps.iter().any(|step| matches!(step.action, Action::Schema(_)))
+}
+
 fn files_bytes(manifest: &Manifest) -> u64 {
     let of_step = |action: &Action| match action {
         Action::Load(load) => load.files.iter().map(|file| file.bytes).sum(),
-        Action::Truncate => 0,
+        Action::Truncate | Action::Schema(_) => 0,
     };
     manifest.steps.iter().map(|step| of_step(&step.action)).sum()
 }

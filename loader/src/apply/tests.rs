@@ -48,6 +48,7 @@ fn manifest(seq: u64) -> Manifest {
         last_commit_time: Timestamp::UNIX_EPOCH,
         transactions: 1,
         captured_by: "test".into(),
+        shapes: None,
         steps: vec![Step { number: 1, table, action: Action::Load(load) }],
     }
 }

@@ -1,14 +1,41 @@
-//! Redshift's tables as they are: what the plan compares the manifest's tables with.
+//! Redshift's tables as they are: what the plan compares the manifest's tables with. A plan changes its own copy as it
+//! goes, so that each step finds what the steps before it leave.
 
 use std::collections::BTreeMap;
 
 use re_dms_shared::manifest::Table;
 use re_dms_shared::types::RedshiftType;
 
-/// Tables by schema and name, both in lower case.
+/// Tables by schema and name, both in lower case, and the views that stand on them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Catalog {
-    tables: BTreeMap<(String, String), BTreeMap<String, CatalogColumn>>,
+    tables: BTreeMap<(String, String), TargetTable>,
+    dependents: Vec<Dependent>,
+}
+
+/// A table's columns by their names in lower case.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct TargetTable {
+    pub(super) columns: BTreeMap<String, TargetColumn>,
+    /// Its schema and name before the transaction; none if that makes it.
+    pub(super) origin: Option<(String, String)>,
+}
+
+/// A column of a target.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct TargetColumn {
+    pub(super) ty: CatalogColumn,
+    /// Its name before the transaction; none if that makes it.
+    pub(super) origin: Option<String>,
+}
+
+/// A view that Redshift protects from losing a column that it reads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Dependent {
+    table: (String, String),
+    /// None for one that needs only the table.
+    column: Option<String>,
+    view: String,
 }
 
 /// The type of a column in Redshift.
@@ -32,12 +59,27 @@ impl Catalog {
     ) {
         let key = (schema.to_ascii_lowercase(), table.to_ascii_lowercase());
         let ty = CatalogColumn::from_catalog(data_type, length, precision, scale);
-        self.tables.entry(key).or_default().insert(column.to_ascii_lowercase(), ty);
+        let name = column.to_ascii_lowercase();
+        let column = TargetColumn { ty, origin: Some(name.clone()) };
+        let table = self.tables.entry(key.clone()).or_default();
+        table.origin = Some(key);
+        table.columns.insert(name, column);
+    }
+
+    /// Takes one row of [`super::queries::dependents`].
+    pub fn add_dependent(&mut self, schema: &str, table: &str, column: Option<&str>, view: String) {
+        let table = (schema.to_ascii_lowercase(), table.to_ascii_lowercase());
+        let column = column.map(str::to_ascii_lowercase);
+        self.dependents.push(Dependent { table, column, view });
     }
 
     /// The columns of a step's target, if it exists.
-    pub(super) fn target(&self, table: &Table) -> Option<&BTreeMap<String, CatalogColumn>> {
+    pub(super) fn target(&self, table: &Table) -> Option<&TargetTable> {
         self.tables.get(&key(table))
+    }
+
+    pub(super) fn target_mut(&mut self, table: &Table) -> Option<&mut TargetTable> {
+        self.tables.get_mut(&key(table))
     }
 
     /// Whether anything in the schema is known to exist.
@@ -48,11 +90,37 @@ impl Catalog {
 
     /// From here on the target has at least the manifest's columns.
     pub(super) fn learn(&mut self, table: &Table) {
-        let columns = self.tables.entry(key(table)).or_default();
+        let target = self.tables.entry(key(table)).or_default();
         for column in &table.columns {
-            let name = column.target_name.to_ascii_lowercase();
-            columns.entry(name).or_insert(CatalogColumn::Known(column.redshift_type));
+            let ty = CatalogColumn::Known(column.redshift_type);
+            let made = TargetColumn { ty, origin: None };
+            target.columns.entry(column.target_name.to_ascii_lowercase()).or_insert(made);
         }
+    }
+
+    /// From here on there is no such table.
+    pub(super) fn forget(&mut self, table: &Table) -> Option<TargetTable> {
+        self.tables.remove(&key(table))
+    }
+
+    /// From here on this is the table.
+    pub(super) fn put(&mut self, table: &Table, target: TargetTable) {
+        self.tables.insert(key(table), target);
+    }
+
+    /// The views that keep Redshift from dropping the column, or the whole table, in alphabetical order.
+    pub(super) fn views_on(&self, table: &Table, column: Option<&str>) -> Vec<String> {
+        let Some(target) = self.target(table) else { return Vec::new() };
+        let origin = column.map(|name| target.columns.get(name).and_then(|column| column.origin.clone()));
+        let needs = |dependent: &&Dependent| {
+            target.origin.as_ref() == Some(&dependent.table)
+                && origin.as_ref().is_none_or(|origin| origin.is_some() && *origin == dependent.column)
+        };
+        let mut views: Vec<_> =
+            self.dependents.iter().filter(needs).map(|dependent| dependent.view.clone()).collect();
+        views.sort();
+        views.dedup();
+        views
     }
 }
 

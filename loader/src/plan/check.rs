@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use re_dms_shared::manifest::{Action, Load, Step, Table};
+use re_dms_shared::manifest::{Action, Load, SchemaChange, Step, Table, TableChange};
 use re_dms_shared::names::MAX_IDENTIFIER_BYTES;
 
 use super::{PlanError, table_label};
@@ -12,6 +12,7 @@ pub(super) fn step(position: usize, step: &Step) -> Result<(), PlanError> {
     let problem = number(position, step).or_else(|| names(&step.table)).or_else(|| match &step.action {
         Action::Load(load) => rows(&step.table, load).or_else(|| sets(&step.table, load)),
         Action::Truncate => None,
+        Action::Schema(change) => schema(&step.table, change),
     });
     match problem {
         None => Ok(()),
@@ -24,6 +25,27 @@ pub(super) fn step(position: usize, step: &Step) -> Result<(), PlanError> {
 fn number(position: usize, step: &Step) -> Option<String> {
     let expected = position + 1;
     (usize::try_from(step.number) != Ok(expected)).then(|| format!("it is the segment's step {expected}"))
+}
+
+/// Every change must be about a column that is there.
+fn schema(after: &Table, change: &SchemaChange) -> Option<String> {
+    let SchemaChange { before, changes, .. } = change;
+    if let Some(problem) = before.as_ref().and_then(names) {
+        return Some(problem);
+    }
+    let has = |table: &Table, name: &str| table.columns.iter().any(|column| column.target_name == name);
+    let had = |name: &str| before.as_ref().is_some_and(|before| has(before, name));
+    let fits = |change: &TableChange| match change {
+        TableChange::Create => before.is_none(),
+        TableChange::Drop | TableChange::Move => before.is_some(),
+        TableChange::AddColumn { column, .. } => has(after, column),
+        TableChange::DropColumn { column } => had(column),
+        TableChange::RenameColumn { from, to } => had(from) && has(after, to),
+        TableChange::ChangeType { column, to, .. } => {
+            after.columns.iter().any(|found| found.target_name == *column && found.redshift_type == *to)
+        }
+    };
+    (!changes.iter().all(fits)).then(|| "it changes what neither shape of the table has".into())
 }
 
 fn names(table: &Table) -> Option<String> {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use re_dms_shared::manifest::{Action, Manifest};
+use re_dms_shared::manifest::{Action, Manifest, SchemaChange, Step, TableChange};
 use re_dms_shared::sql::literal;
 
 /// Tables asked for in one query, so that its text stays well below the Data API's limit.
@@ -11,13 +11,63 @@ const TABLES_A_QUERY: usize = 300;
 /// The columns of the segment's targets, as many queries as it takes. Read by [`super::Catalog::add_row`].
 #[must_use]
 pub fn columns(manifest: &Manifest) -> Vec<String> {
-    let targets: BTreeSet<_> =
-        manifest.steps.iter().map(|step| (&step.table.target_schema, &step.table.target_name)).collect();
-    let targets: Vec<_> = targets.into_iter().collect();
+    let targets: Vec<_> = targets(manifest.steps.iter()).into_iter().collect();
     targets.chunks(TABLES_A_QUERY).map(columns_of).collect()
 }
 
+/// Schema and name of the steps' tables, and of what they were before.
+fn targets<'a>(steps: impl Iterator<Item = &'a Step>) -> BTreeSet<(&'a String, &'a String)> {
+    let tables = steps.flat_map(|step| {
+        let before = match &step.action {
+            Action::Schema(SchemaChange { before, .. }) => before.as_ref(),
+            Action::Load(_) | Action::Truncate => None,
+        };
+        std::iter::once(&step.table).chain(before)
+    });
+    tables.map(|table| (&table.target_schema, &table.target_name)).collect()
+}
+
+/// The views that read from tables which lose something: none if no table does. They would keep Redshift from dropping
+/// it. Read by [`super::Catalog::add_dependent`].
+#[must_use]
+pub fn dependents(manifest: &Manifest) -> Vec<String> {
+    let loses = |step: &&Step| match &step.action {
+        Action::Schema(SchemaChange { changes, .. }) => changes.iter().any(|change| {
+            matches!(
+                change,
+                TableChange::Drop
+                    | TableChange::Move
+                    | TableChange::DropColumn { .. }
+                    | TableChange::ChangeType { .. }
+            )
+        }),
+        Action::Load(_) | Action::Truncate => false,
+    };
+    let targets: Vec<_> = targets(manifest.steps.iter().filter(loses)).into_iter().collect();
+    targets.chunks(TABLES_A_QUERY).map(dependents_of).collect()
+}
+
+fn dependents_of(targets: &[(&String, &String)]) -> String {
+    let conditions = among(targets, "n.nspname", "c.relname");
+    format!(
+        "SELECT DISTINCT n.nspname, c.relname, a.attname, vn.nspname AS view_schema, v.relname AS view_name \
+         FROM pg_depend d JOIN pg_class c ON c.oid = d.refobjid JOIN pg_namespace n ON n.oid = c.relnamespace \
+         JOIN pg_rewrite r ON r.oid = d.objid JOIN pg_class v ON v.oid = r.ev_class \
+         JOIN pg_namespace vn ON vn.oid = v.relnamespace \
+         LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = d.refobjsubid \
+         WHERE v.oid <> c.oid AND ({conditions})"
+    )
+}
+
 fn columns_of(targets: &[(&String, &String)]) -> String {
+    format!(
+        "SELECT table_schema, table_name, column_name, data_type, character_maximum_length, numeric_precision, \
+         numeric_scale FROM svv_columns WHERE {}",
+        among(targets, "table_schema", "table_name")
+    )
+}
+
+fn among(targets: &[(&String, &String)], schema_column: &str, table_column: &str) -> String {
     let mut by_schema: BTreeMap<&str, Vec<String>> = BTreeMap::new();
     for (schema, table) in targets {
         by_schema.entry(schema).or_default().push(literal(&table.to_ascii_lowercase()));
@@ -26,14 +76,10 @@ fn columns_of(targets: &[(&String, &String)]) -> String {
         .iter()
         .map(|(schema, tables)| {
             let schema = literal(&schema.to_ascii_lowercase());
-            format!("(table_schema = {schema} AND table_name IN ({}))", tables.join(", "))
+            format!("({schema_column} = {schema} AND {table_column} IN ({}))", tables.join(", "))
         })
         .collect();
-    format!(
-        "SELECT table_schema, table_name, column_name, data_type, character_maximum_length, numeric_precision, \
-         numeric_scale FROM svv_columns WHERE {}",
-        conditions.join(" OR ")
-    )
+    conditions.join(" OR ")
 }
 
 /// The newest load error of a file below `folder` of `bucket`. The values that Redshift keeps beside it are not asked for.
@@ -58,6 +104,6 @@ pub fn rows(manifest: &Manifest) -> u64 {
 pub fn rows_of(action: &Action) -> u64 {
     match action {
         Action::Load(load) => load.rows.total(),
-        Action::Truncate => 0,
+        Action::Truncate | Action::Schema(_) => 0,
     }
 }

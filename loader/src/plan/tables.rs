@@ -3,10 +3,11 @@
 //! Columns are nullable and there is no primary key: Redshift can neither drop a NOT NULL later nor widen a key's VARCHAR,
 //! and enforces no key (`redshift.md`, 2.4 and 3.2).
 
-use re_dms_shared::manifest::{Column, Table};
+use re_dms_shared::manifest::{Column, OldValues, Table};
 use re_dms_shared::sql::{ident, qualified};
+use re_dms_shared::types::RedshiftType;
 
-use super::{Catalog, PlanError, Purpose, Statements, table_label};
+use super::{Catalog, CatalogColumn, PlanError, Purpose, Statements, schema, table_label};
 
 /// Brings the target to where it can take a step's rows.
 pub(super) fn prepare(out: &mut Statements, catalog: &mut Catalog, table: &Table) -> Result<(), PlanError> {
@@ -21,13 +22,19 @@ pub(super) fn prepare(out: &mut Statements, catalog: &mut Catalog, table: &Table
             out.push(Purpose::CreateTable, sql);
         }
         Some(existing) => {
+            let mut too_narrow = Vec::new();
             for column in &table.columns {
-                match existing.get(&column.target_name.to_ascii_lowercase()) {
+                match existing.columns.get(&column.target_name.to_ascii_lowercase()).map(|found| &found.ty) {
                     None => {
                         let sql = format!("ALTER TABLE {} ADD COLUMN {}", target(table), definition(column));
                         out.push(Purpose::AddColumn, sql);
                     }
                     Some(found) if found.holds(column.redshift_type) => {}
+                    Some(CatalogColumn::Known(from @ RedshiftType::Varchar(_)))
+                        if matches!(column.redshift_type, RedshiftType::Varchar(_)) =>
+                    {
+                        too_narrow.push((column, *from));
+                    }
                     Some(found) => {
                         return Err(PlanError::ColumnType {
                             table: table_label(table),
@@ -37,6 +44,18 @@ pub(super) fn prepare(out: &mut Statements, catalog: &mut Catalog, table: &Table
                         });
                     }
                 }
+            }
+            for (column, from) in too_narrow {
+                let name = column.target_name.to_ascii_lowercase();
+                schema::convert(
+                    out,
+                    catalog,
+                    table,
+                    &name,
+                    from,
+                    column.redshift_type,
+                    OldValues::Converted,
+                )?;
             }
         }
     }

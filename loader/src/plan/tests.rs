@@ -1,5 +1,7 @@
 //! The SQL that Redshift gets, as golden files.
 
+mod schema;
+
 use re_dms_shared::Lsn;
 use re_dms_shared::manifest::{Column, Compression, DataFile, FORMAT, Load, Predecessor, RowCounts, Step};
 
@@ -68,6 +70,7 @@ fn manifest(steps: Vec<(Table, Action)>) -> Manifest {
         last_commit_time: "2026-01-02T03:04:06.1234569Z".parse().unwrap(),
         transactions: 2,
         captured_by: "re_dms 0.1.0".into(),
+        shapes: None,
         steps: steps.map(|((table, action), number)| Step { number, table, action }).collect(),
     }
 }
@@ -294,11 +297,11 @@ fn missing_columns_are_added_and_others_left_alone() {
 fn columns_that_cannot_hold_the_values_are_told() {
     let manifest = manifest(vec![(orders(), inserts(1))]);
     let mut catalog = complete_catalog(&manifest);
-    catalog.add_row("public", "orders", "note", "character varying", [Some(256), None, None]);
+    catalog.add_row("public", "orders", "note", "character", [Some(256), None, None]);
     let error = plan_with(&manifest, &catalog).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "public.orders: column note is VARCHAR(256) in Redshift and VARCHAR(65535) in the segment"
+        "public.orders: column note is character in Redshift and VARCHAR(65535) in the segment"
     );
     assert!(error.hint().contains("VARCHAR(65535)"));
 }

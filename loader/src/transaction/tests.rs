@@ -19,7 +19,8 @@ fn plan(transport: Transport) -> Plan {
         sql.push((Purpose::Commit, "COMMIT"));
     }
     let statement = |(purpose, sql): (Purpose, &str)| Statement { purpose, of: None, sql: sql.to_owned() };
-    Plan { staging: Vec::new(), transport, statements: sql.into_iter().map(statement).collect(), bytes: 0 }
+    let statements = sql.into_iter().map(statement).collect();
+    Plan { before: Vec::new(), staging: Vec::new(), transport, statements, bytes: 0 }
 }
 
 async fn run_until(

@@ -73,6 +73,7 @@ pub(super) async fn execute(
             Err("VACUUM cannot run inside a transaction block".to_owned())
         }
         Command::Vacuum | Command::Nothing => Ok(NOTHING),
+        Command::DropColumn(removal) => drop_column(connection, &removal).await,
         Command::Widen(widening) => widen(connection, &widening).await,
         Command::Copy(statement) => load(stand_in, connection, &statement, query_id).await,
     }
@@ -147,6 +148,20 @@ async fn widen(connection: &Connection, widening: &sql::Widening) -> Result<Outc
     changes.push(format!("ALTER COLUMN {quoted} TYPE {}", new_type.postgres()));
     changes.extend(new_type.length_check(name, &widening.tag).map(|check| format!("ADD {check}")));
     run(connection, &format!("ALTER TABLE {table} {}", changes.join(", "))).await.map_err(database)?;
+    Ok(NOTHING)
+}
+
+/// A table keeps at least one column.
+async fn drop_column(connection: &Connection, removal: &sql::Removal) -> Result<Outcome, String> {
+    let (table, name) = (&removal.table, &removal.column);
+    let database = |error: tokio_postgres::Error| catalog::message(&error);
+    let columns = catalog::columns(&connection.client, table).await.map_err(database)?;
+    if columns.is_some_and(|columns| columns.len() == 1 && columns[0].name == *name) {
+        return Err(format!("cannot drop column \"{name}\" of table \"{}\", its only one", table.name));
+    }
+    let behaviour = if removal.cascade { " CASCADE" } else { "" };
+    let sql = format!("ALTER TABLE {table} DROP COLUMN {}{behaviour}", sql::quoted(name));
+    run(connection, &sql).await.map_err(database)?;
     Ok(NOTHING)
 }
 

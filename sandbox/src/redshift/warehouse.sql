@@ -60,6 +60,8 @@ CREATE OR REPLACE FUNCTION re_dms_standin.len(text) RETURNS integer LANGUAGE int
 CREATE OR REPLACE FUNCTION re_dms_standin.len(varchar) RETURNS integer LANGUAGE internal IMMUTABLE STRICT AS 'textlen';
 CREATE OR REPLACE FUNCTION re_dms_standin.len(bpchar) RETURNS integer LANGUAGE internal IMMUTABLE STRICT AS 'bpcharlen';
 CREATE OR REPLACE FUNCTION re_dms_standin.len(bytea) RETURNS integer LANGUAGE internal IMMUTABLE STRICT AS 'byteaoctetlen';
+CREATE OR REPLACE FUNCTION re_dms_standin.from_hex(text) RETURNS bytea LANGUAGE sql IMMUTABLE STRICT
+    AS $$ SELECT decode($1, 'hex') $$;
 CREATE OR REPLACE FUNCTION re_dms_standin.json_parse(text) RETURNS jsonb LANGUAGE sql IMMUTABLE STRICT
     AS $$ SELECT $1::jsonb $$;
 CREATE OR REPLACE FUNCTION re_dms_standin.json_serialize(jsonb) RETURNS varchar LANGUAGE sql IMMUTABLE STRICT

@@ -31,8 +31,12 @@ fn example() -> Manifest {
         present_sets: vec![vec![0]],
         altered: vec![Altered { column: "Note".into(), policy: "truncate".into(), values: 1 }],
     };
+    let mut wider = table.clone();
+    wider.columns[1].name = "Remark".into();
+    wider.columns[1].target_name = "remark".into();
+    wider.columns.push(column("state", 1043, "VARCHAR(40)", false));
     Manifest {
-        format: 2,
+        format: 3,
         stream: "main".into(),
         epoch: "7-1-re_dms_main-0000000000000010".into(),
         seq: 2,
@@ -43,11 +47,19 @@ fn example() -> Manifest {
         last_commit_time: "2026-01-02T03:04:06Z".parse().unwrap(),
         transactions: 2,
         captured_by: "re_dms 0.1.0".into(),
+        shapes: Some("main/E/segments/000000000002/shapes-a1.json".into()),
         steps: vec![
             Step { number: 1, table: table.clone(), action: Action::Truncate },
-            Step { number: 2, table, action: Action::Load(load) },
+            Step { number: 2, table: table.clone(), action: Action::Load(load) },
+            Step { number: 3, table: wider, action: Action::Schema(change(table)) },
         ],
     }
+}
+
+fn change(before: Table) -> SchemaChange {
+    let renamed = TableChange::RenameColumn { from: "note".into(), to: "remark".into() };
+    let added = TableChange::AddColumn { column: "state".into(), fill: Fill::Value("new".into()) };
+    SchemaChange { before: Some(before), changes: vec![renamed, added], unproven: Vec::new() }
 }
 
 /// The text is a format that other versions read: a change of it is a change of `FORMAT`.
@@ -73,6 +85,7 @@ fn a_newer_format_is_refused_whatever_its_shape() {
 #[test]
 fn zstd_takes_format_3_and_says_so() {
     let mut manifest = example();
+    manifest.steps.retain(|step| !matches!(step.action, Action::Schema(_)));
     assert_eq!(lowest_format(&manifest.steps), 2);
     let Action::Load(load) = &mut manifest.steps[1].action else { panic!("a load") };
     load.compression = Compression::Zstd;
@@ -82,14 +95,23 @@ fn zstd_takes_format_3_and_says_so() {
     assert_eq!(Manifest::from_json(&json).unwrap(), manifest);
 }
 
+#[test]
+fn a_manifest_has_the_lowest_format_that_says_all() {
+    let steps = example().steps;
+    assert_eq!((lowest_format(&steps[..2]), lowest_format(&steps)), (2, 3));
+}
+
 /// As the first version wrote it.
 #[test]
 fn format_1_is_read() {
     let mut json: serde_json::Value = serde_json::from_slice(&example().to_json().unwrap()).unwrap();
     json["format"] = 1.into();
+    json["steps"].as_array_mut().unwrap().pop();
+    json.as_object_mut().unwrap().remove("shapes");
     json["steps"][1]["rows"].as_object_mut().unwrap().remove("removes");
     let read = Manifest::from_json(json.to_string().as_bytes()).unwrap();
-    assert_eq!(read, Manifest { format: 1, ..example() });
+    let steps = example().steps[..2].to_vec();
+    assert_eq!(read, Manifest { format: 1, shapes: None, steps, ..example() });
 }
 
 #[test]

@@ -13,6 +13,7 @@ mod ownership;
 mod policies;
 mod quarantine;
 mod replication;
+mod schema_changes;
 mod set_back;
 mod stress;
 mod versions;

@@ -195,6 +195,7 @@ impl Target {
     fn apply(&mut self, step: &StepData) {
         match &step.action {
             StepAction::Truncate => self.rows.clear(),
+            StepAction::Schema(_) => unreachable!("no definition changes here"),
             StepAction::Load(load) => {
                 // Small files, so that loads of several come up.
                 let rendered = write_load(&step.shape, load, 150).unwrap();

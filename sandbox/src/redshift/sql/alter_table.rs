@@ -18,6 +18,15 @@ pub(crate) struct Widening {
     pub(crate) tag: String,
 }
 
+/// `DROP COLUMN`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Removal {
+    pub(crate) table: TableName,
+    pub(crate) column: String,
+    /// Views that read it go too.
+    pub(crate) cascade: bool,
+}
+
 /// Reads a whole `ALTER TABLE`.
 pub(super) fn parse(cursor: &mut Cursor<'_>, tag: &str) -> Result<Command, SqlError> {
     cursor.expect(&["alter", "table"])?;
@@ -25,7 +34,7 @@ pub(super) fn parse(cursor: &mut Cursor<'_>, tag: &str) -> Result<Command, SqlEr
     let command = if cursor.eat(&["add"]) {
         add(cursor, &table, tag)?
     } else if cursor.eat(&["drop"]) {
-        remove(cursor, &table)?
+        remove(cursor, table)?
     } else if cursor.eat(&["rename"]) {
         rename(cursor, &table)?
     } else if cursor.eat(&["alter"]) {
@@ -62,7 +71,7 @@ fn add(cursor: &mut Cursor<'_>, table: &TableName, tag: &str) -> Result<Command,
     Ok(Command::Utility(format!("ALTER TABLE {table} ADD COLUMN {}", column.definition)))
 }
 
-fn remove(cursor: &mut Cursor<'_>, table: &TableName) -> Result<Command, SqlError> {
+fn remove(cursor: &mut Cursor<'_>, table: TableName) -> Result<Command, SqlError> {
     if cursor.sees(&["constraint"]) {
         return Err(SqlError::Unsupported("ALTER TABLE DROP CONSTRAINT".to_owned()));
     }
@@ -70,12 +79,12 @@ fn remove(cursor: &mut Cursor<'_>, table: &TableName) -> Result<Command, SqlErro
     if cursor.sees(&["if"]) {
         return Err(cursor.syntax_error());
     }
-    let column = quoted(&cursor.identifier()?);
-    let behaviour = if cursor.eat(&["cascade"]) { " CASCADE" } else { "" };
-    if behaviour.is_empty() {
+    let column = cursor.identifier()?;
+    let cascade = cursor.eat(&["cascade"]);
+    if !cascade {
         cursor.eat(&["restrict"]);
     }
-    Ok(Command::Utility(format!("ALTER TABLE {table} DROP COLUMN {column}{behaviour}")))
+    Ok(Command::DropColumn(Removal { table, column, cascade }))
 }
 
 fn rename(cursor: &mut Cursor<'_>, table: &TableName) -> Result<Command, SqlError> {

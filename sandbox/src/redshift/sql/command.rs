@@ -1,6 +1,6 @@
 //! What a statement asks for, and which parser reads it.
 
-use super::alter_table::{self, Widening};
+use super::alter_table::{self, Removal, Widening};
 use super::copy_statement::CopyStatement;
 use super::create_table;
 use super::cursor::Cursor;
@@ -24,6 +24,7 @@ pub(crate) enum Command {
     Utility(String),
     /// `ALTER TABLE … ALTER COLUMN … TYPE`: needs a look at the catalog, and never runs in a transaction.
     Widen(Widening),
+    DropColumn(Removal),
     /// `BEGIN` and its synonyms.
     Begin,
     /// `COMMIT`, `END`.

@@ -29,10 +29,12 @@ const SYSTEM_VIEWS: [&str; 5] =
     ["svv_columns", "svv_tables", "pg_table_def", "sys_load_error_detail", "stl_load_errors"];
 
 /// PostgreSQL's catalogs that Redshift has too.
-const CATALOGS: [&str; 8] = [
+const CATALOGS: [&str; 10] = [
     "pg_class",
     "pg_namespace",
     "pg_attribute",
+    "pg_depend",
+    "pg_rewrite",
     "pg_type",
     "pg_database",
     "pg_user",
@@ -41,7 +43,7 @@ const CATALOGS: [&str; 8] = [
 ];
 
 /// Functions that mean the same in both databases, or are defined for the stand-in.
-const FUNCTIONS: [&str; 78] = [
+const FUNCTIONS: [&str; 79] = [
     "abs",
     "avg",
     "btrim",
@@ -63,6 +65,7 @@ const FUNCTIONS: [&str; 78] = [
     "first_value",
     "floor",
     "fnv_hash",
+    "from_hex",
     "getdate",
     "greatest",
     "has_schema_privilege",

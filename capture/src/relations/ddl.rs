@@ -1,0 +1,113 @@
+//! What the source's event trigger says: each table's new definition at its place in the transaction that changed it.
+//! Nothing has to be asked or guessed.
+
+use re_dms_shared::manifest::{SchemaChange, TableChange};
+use serde::Deserialize;
+
+use super::known::KnownTable;
+use super::look::TableNow;
+use super::{Relations, SchemaStep, refuse_own_schema, shape_of, tell};
+use crate::error::{Error, Result, Who};
+
+/// The prefix of its messages.
+pub const PREFIX: &str = "re_dms.ddl";
+
+/// One message.
+#[derive(Debug, Deserialize)]
+struct Message {
+    publication: String,
+    #[serde(flatten)]
+    event: Event,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+enum Event {
+    /// From here on every change is told.
+    Installed,
+    /// From here on none is.
+    Removed,
+    /// The table's rows are about to be written anew; without USING if it is plain.
+    Rewrite { oid: u32, plain: bool },
+    /// The table is like this now.
+    Table { created: bool, table: TableNow },
+    /// Tables are gone.
+    Dropped { tables: Vec<u32> },
+}
+
+impl Relations {
+    /// Takes a message with the [`PREFIX`]. The steps come before the changes that follow it.
+    ///
+    /// # Errors
+    /// If it is not of the known form, or the table can't be held in Redshift.
+    pub fn ddl(&mut self, content: &[u8]) -> Result<Vec<SchemaStep>> {
+        let message: Message = serde_json::from_slice(content).map_err(|error| {
+            Error::fatal(
+                Who::Source,
+                format!("a message of the event trigger can't be read: {error}"),
+                "install it again with this version: re_dms init --ddl-trigger",
+            )
+        })?;
+        if message.publication != self.publication {
+            return Ok(Vec::new());
+        }
+        match message.event {
+            Event::Installed => self.told_by_trigger(true),
+            Event::Removed => self.told_by_trigger(false),
+            Event::Rewrite { oid, plain } => {
+                if plain {
+                    self.rewritten_plainly.insert(oid);
+                } else {
+                    self.rewritten_plainly.remove(&oid);
+                }
+            }
+            Event::Table { created, table } => return self.table_told(created, &table),
+            Event::Dropped { tables } => {
+                let mut steps = Vec::new();
+                for oid in tables {
+                    self.unsettled.remove(&oid);
+                    if self.known.tables.contains_key(&oid) {
+                        steps.push(self.drop_known(oid)?);
+                    }
+                }
+                tell(&steps);
+                return Ok(steps);
+            }
+        }
+        Ok(Vec::new())
+    }
+
+    fn told_by_trigger(&mut self, is: bool) {
+        self.is_news |= self.known.ddl_trigger != is;
+        self.known.ddl_trigger = is;
+    }
+
+    fn table_told(&mut self, created: bool, now: &TableNow) -> Result<Vec<SchemaStep>> {
+        let (schema, name) = (now.schema.as_str(), now.name.as_str());
+        if !self.patterns.picks(schema, name) {
+            // Renamed to where nobody looks: what Redshift has of it stays under its old name.
+            self.is_news |= self.known.tables.remove(&now.oid).is_some();
+            return Ok(Vec::new());
+        }
+        refuse_own_schema(schema, name)?;
+        let columns = now.published();
+        if columns.is_empty() {
+            return Ok(Vec::new());
+        }
+        let after = shape_of(now.oid, (schema, name), columns)?.table().clone();
+        let is_new = !self.known.tables.contains_key(&now.oid);
+        let plain = self.rewritten_plainly.contains(&now.oid);
+        let mut steps = self.become_known(after, Some(now), plain, false)?;
+        if is_new
+            && created
+            && let Some(KnownTable { table, .. }) = self.known.tables.get(&now.oid)
+        {
+            let change =
+                SchemaChange { before: None, changes: vec![TableChange::Create], unproven: Vec::new() };
+            let step = SchemaStep { table: table.clone(), change };
+            tell(std::slice::from_ref(&step));
+            steps.push(step);
+        }
+        Ok(steps)
+    }
+}

@@ -1,0 +1,99 @@
+//! The tables as Redshift has them once everything collected so far is loaded. Every segment's manifest names the file
+//! that has them as of the segment's end, so that neither a restart nor a lost disk forgets them: `shapes.json`.
+
+use std::collections::BTreeMap;
+
+use re_dms_shared::manifest::Table;
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result, Who};
+
+/// The format that is written.
+const FORMAT: u32 = 1;
+
+/// What is known of tables, by OID.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KnownTables {
+    /// The event trigger tells every change: nothing needs to be asked.
+    pub(super) ddl_trigger: bool,
+    pub(super) tables: BTreeMap<u32, KnownTable>,
+}
+
+/// A table as it is in Redshift.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct KnownTable {
+    #[serde(flatten)]
+    pub(super) table: Table,
+    /// What the table's rows were stored in, when it was last asked: another one, and they may have been rewritten.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) storage: Option<i64>,
+    /// The highest attribute number that was given out, if it was ever asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) highest: Option<i16>,
+    /// Why rows in Redshift may differ from the source's until the table is read again.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) needs_resync: Vec<String>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct File {
+    format: u32,
+    #[serde(default)]
+    ddl_trigger: bool,
+    tables: Vec<KnownTable>,
+}
+
+impl KnownTables {
+    /// The text that goes to S3.
+    ///
+    /// # Errors
+    /// Only if serde refuses, which it has no reason to.
+    pub fn to_json(&self) -> Result<Vec<u8>> {
+        let tables = self.tables.values().cloned().collect();
+        let file = File { format: FORMAT, ddl_trigger: self.ddl_trigger, tables };
+        serde_json::to_vec(&file).map_err(|error| {
+            Error::fatal(Who::Stream, format!("the tables' shapes: {error}"), "report this as a bug")
+        })
+    }
+
+    /// Reads what [`Self::to_json`] wrote. `key` is where it lay.
+    ///
+    /// # Errors
+    /// Malformed text, or a newer format.
+    pub fn from_json(key: &str, json: &[u8]) -> Result<Self> {
+        let broken = |what: String| {
+            Error::fatal(
+                Who::Stream,
+                format!("{key}: {what}"),
+                "was it changed by hand, or written by a newer re_dms?",
+            )
+        };
+        let file: File = serde_json::from_slice(json).map_err(|error| broken(error.to_string()))?;
+        if file.format > FORMAT {
+            return Err(broken(format!("format {}, and this version reads up to {FORMAT}", file.format)));
+        }
+        let tables = file.tables.into_iter().map(|table| (table.table.oid, table)).collect();
+        Ok(Self { ddl_trigger: file.ddl_trigger, tables })
+    }
+
+    /// Tables whose rows in Redshift may differ from the source's, with the reasons.
+    #[must_use]
+    pub fn needing_resync(&self) -> Vec<(String, String)> {
+        let marked = self.tables.values().filter(|known| !known.needs_resync.is_empty());
+        marked.map(|known| (source_name(&known.table), known.needs_resync.join("; "))).collect()
+    }
+
+    /// Who has the target's name: another table than `oid`.
+    pub(super) fn owner(&self, target: (&str, &str), oid: u32) -> Option<u32> {
+        let has = |known: &&KnownTable| {
+            known.table.oid != oid
+                && (known.table.target_schema.as_str(), known.table.target_name.as_str()) == target
+        };
+        self.tables.values().find(has).map(|known| known.table.oid)
+    }
+}
+
+/// `schema.name` on the source: for errors and logs.
+pub(super) fn source_name(table: &Table) -> String {
+    format!("{}.{}", table.schema, table.name)
+}

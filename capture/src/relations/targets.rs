@@ -1,0 +1,82 @@
+//! Names in Redshift: a table that takes one must find it free. Who has it was dropped, renamed or moved, or else two
+//! tables of the source would become one.
+
+use re_dms_shared::manifest::{SchemaChange, Table, TableChange};
+use re_dms_shared::names::target_name;
+
+use super::known::source_name;
+use super::look::TableNow;
+use super::{Relations, SchemaStep, tell};
+use crate::error::{Error, Result, Who};
+
+impl Relations {
+    /// Takes the name that `after` will have from the table that has it. `now` is what the catalog says of `after`.
+    pub(super) fn make_way(&mut self, after: &Table, now: Option<&TableNow>) -> Result<Vec<SchemaStep>> {
+        let mut steps = Vec::new();
+        let target = (after.target_schema.as_str(), after.target_name.as_str());
+        while let Some(owner) = self.known.owner(target, after.oid) {
+            let owner_now = (self.look)(owner)?;
+            steps.push(self.leave(owner, owner_now.as_ref(), after, now)?);
+        }
+        tell(&steps);
+        Ok(steps)
+    }
+
+    /// The table `owner` has the name of `after` no more.
+    fn leave(
+        &mut self,
+        owner: u32,
+        owner_now: Option<&TableNow>,
+        after: &Table,
+        now: Option<&TableNow>,
+    ) -> Result<SchemaStep> {
+        let Some(owner_now) = owner_now else { return self.drop_known(owner) };
+        let is_at = |table: &TableNow| {
+            (target_name(&table.schema), target_name(&table.name))
+                == (after.target_schema.clone(), after.target_name.clone())
+        };
+        if is_at(owner_now) && now.is_some_and(is_at) {
+            return Err(Error::fatal(
+                Who::Stream,
+                format!(
+                    "the tables {}.{} and {} would both become {}.{} in Redshift, whose names are lower-case",
+                    owner_now.schema,
+                    owner_now.name,
+                    source_name(after),
+                    after.target_schema,
+                    after.target_name
+                ),
+                "rename one of them, or exclude one (source.exclude)",
+            ));
+        }
+        let to = (target_name(&owner_now.schema), target_name(&owner_now.name));
+        let is_free = self.known.owner((&to.0, &to.1), owner).is_none() && !is_at(owner_now);
+        // Until it is described again under its own name it waits under one that nobody else has.
+        let to = if is_free { to } else { (after.target_schema.clone(), format!("re_dms_moved_{owner}")) };
+        self.is_news = true;
+        let Some(known) = self.known.tables.get_mut(&owner) else { return Err(vanished(owner)) };
+        let before = known.table.clone();
+        (known.table.target_schema, known.table.target_name) = to;
+        if is_free {
+            (known.table.schema, known.table.name) = (owner_now.schema.clone(), owner_now.name.clone());
+        }
+        // Whatever is described of it is not compared with this yet.
+        self.unsettled.insert(owner, super::Unsettled::Described);
+        let change =
+            SchemaChange { before: Some(before), changes: vec![TableChange::Move], unproven: Vec::new() };
+        Ok(SchemaStep { table: known.table.clone(), change })
+    }
+
+    /// The table is gone on the source.
+    pub(super) fn drop_known(&mut self, oid: u32) -> Result<SchemaStep> {
+        self.is_news = true;
+        let known = self.known.tables.remove(&oid).ok_or_else(|| vanished(oid))?;
+        let changes = vec![TableChange::Drop];
+        let change = SchemaChange { before: Some(known.table.clone()), changes, unproven: Vec::new() };
+        Ok(SchemaStep { table: known.table, change })
+    }
+}
+
+fn vanished(oid: u32) -> Error {
+    Error::fatal(Who::Stream, format!("the table with OID {oid} is known and is not"), "report this as a bug")
+}

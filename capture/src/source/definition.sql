@@ -1,0 +1,41 @@
+-- A table's definition as one JSON text: $1 is its OID, $2 the publication's name. The event trigger's function has it, too.
+SELECT json_build_object(
+    'oid', c.oid::bigint,
+    'schema', n.nspname,
+    'name', c.relname,
+    -- Of a partitioned table the partitions' files, added up.
+    'storage', CASE WHEN c.relkind = 'p' THEN (
+            SELECT COALESCE(sum(p.relfilenode::bigint), 0) FROM pg_catalog.pg_partition_tree(c.oid) AS t
+            JOIN pg_catalog.pg_class AS p ON p.oid = t.relid)
+        ELSE c.relfilenode::bigint END,
+    'columns', (
+        SELECT COALESCE(json_agg(json_build_object(
+            'number', a.attnum,
+            'name', CASE WHEN NOT a.attisdropped THEN a.attname END,
+            'type_oid', a.atttypid::bigint,
+            'modifier', a.atttypmod,
+            'published', NOT a.attisdropped AND COALESCE(a.attnum = ANY (listed.numbers), a.attgenerated = ''),
+            'default', a.atthasdef OR a.attidentity <> '',
+            'missing', CASE WHEN c.relkind = 'p' THEN leaf.first IS NOT NULL AND leaf.first = leaf.last
+                ELSE a.atthasmissing END,
+            'value', CASE WHEN c.relkind = 'p' THEN (leaf.first::text[])[1] ELSE (a.attmissingval::text::text[])[1] END,
+            'xid', a.xmin::text::bigint
+        ) ORDER BY a.attnum), '[]'::json)
+        FROM pg_catalog.pg_attribute AS a
+        LEFT JOIN LATERAL (
+            SELECT min(l.attmissingval::text) AS first, max(l.attmissingval::text) AS last
+            FROM pg_catalog.pg_partition_tree(c.oid) AS t
+            JOIN pg_catalog.pg_attribute AS l ON l.attrelid = t.relid AND l.attname = a.attname
+            WHERE c.relkind = 'p' AND t.isleaf AND l.atthasmissing AND NOT a.attisdropped
+        ) AS leaf ON c.relkind = 'p'
+        WHERE a.attrelid = c.oid AND a.attnum > 0)
+)::text
+FROM pg_catalog.pg_class AS c
+JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+-- The publication's own list of columns, from PostgreSQL 15 on.
+LEFT JOIN LATERAL (
+    SELECT string_to_array(to_jsonb(r) ->> 'prattrs', ' ')::int2[] AS numbers
+    FROM pg_catalog.pg_publication_rel AS r JOIN pg_catalog.pg_publication AS p ON p.oid = r.prpubid
+    WHERE r.prrelid = c.oid AND p.pubname = $2::text::name
+) AS listed ON true
+WHERE c.oid = $1::bigint::oid
