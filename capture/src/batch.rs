@@ -21,7 +21,7 @@ use std::sync::Arc;
 
 pub use error::BatchError;
 pub use load::{Copies, Entry, LoadData, Move, StepAction, StepData};
-pub use shape::{ShapeError, SourceColumn, TableShape, can_be_key};
+pub use shape::{ShapeError, SourceColumn, TableShape};
 
 use crate::pgoutput::ChangeKind;
 use table::TableBatch;

@@ -1,24 +1,32 @@
 //! The tables of the stream as its Relation messages describe them, and which of them are replicated.
 
 mod identity;
+mod types;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use re_dms_shared::Lsn;
-use re_dms_shared::names::{OWN_SCHEMA, target_name};
+use re_dms_shared::columns::Columns;
+use re_dms_shared::names::OWN_SCHEMA;
+use re_dms_shared::types::map_column;
 
 use crate::batch::{SourceColumn, TableShape};
-use crate::config::TablePatterns;
+use crate::config::{TablePatterns, TargetNames};
 use crate::error::{Error, Result, Who};
-use crate::pgoutput::Relation;
+use crate::pgoutput::{Relation, Type};
 pub use identity::{AskCatalog, CatalogTable, PrimaryKey};
 use identity::{Identities, Identity};
+pub use types::AskTypes;
+use types::Types;
 
 /// What the stream has said about tables so far.
 pub struct Relations {
     patterns: TablePatterns,
     identities: Identities,
+    columns: Columns,
+    names: TargetNames,
+    types: Types,
     /// By OID; none for tables that are not replicated.
     shapes: HashMap<u32, Option<Arc<TableShape>>>,
     /// Who has a name in Redshift: `(schema, table)` there to the names on the source.
@@ -34,10 +42,24 @@ impl Relations {
         Self {
             patterns,
             identities: Identities::new(ask),
+            columns: Columns::default(),
+            names: TargetNames::default(),
+            types: Types::default(),
             shapes: HashMap::new(),
             targets: HashMap::new(),
             pending: Vec::new(),
         }
+    }
+
+    /// With what the configuration says of columns and names, and somebody to ask about types.
+    #[must_use]
+    pub fn with_config(self, columns: Columns, names: TargetNames, ask: AskTypes) -> Self {
+        Self { columns, names, types: Types::new(ask), ..self }
+    }
+
+    /// Takes a Type message.
+    pub fn learn_type(&mut self, ty: &Type<'_>) {
+        self.types.told(ty);
     }
 
     /// A transaction follows whose commit record is at `commit_lsn`.
@@ -58,9 +80,15 @@ impl Relations {
             self.shapes.insert(relation.oid, None);
             return Ok(());
         }
-        let target = (target_name(relation.schema), target_name(relation.name));
+        let target = self.names.table(relation.schema, relation.name);
         let source = (relation.schema.to_owned(), relation.name.to_owned());
         self.claim(&target, source)?;
+        self.types.learn(relation)?;
+        let (configured, types) = (&self.columns, &self.types);
+        let type_of = |name: &str, oid, modifier, key| {
+            let rules = configured.rules(relation.schema, relation.name, name);
+            map_column(&types.of(oid), modifier, key, &rules).map(|mapping| (mapping, rules))
+        };
         let shape_with = |keys: &[bool]| {
             let columns = relation.columns.iter().zip(keys).map(|(column, &key)| SourceColumn {
                 name: column.name.to_owned(),
@@ -70,11 +98,19 @@ impl Relations {
                 key,
             });
             let names = (relation.schema, relation.name);
-            let shape = TableShape::new(relation.oid, names, (&target.0, &target.1), columns.collect());
+            let target = (target.0.as_str(), target.1.as_str());
+            let shape = TableShape::with_types(relation.oid, names, target, columns.collect(), |column| {
+                type_of(&column.name, column.type_oid, column.type_modifier, column.key)
+            });
             shape.map_err(|error| Error::told(Who::Stream, false, &error))
         };
+        let is_excluded = |column: &str| configured.is_excluded(relation.schema, relation.name, column);
+        let identity = self.identities.of(relation, &is_excluded, &|column| {
+            let mapped = type_of(column.name, column.type_oid, column.type_modifier, true);
+            mapped.is_ok_and(|(mapping, _)| mapping.can_be_key())
+        })?;
         self.pending.retain(|(_, shape)| shape.table().oid != relation.oid);
-        let shape = match self.identities.of(relation)? {
+        let shape = match identity {
             Identity::Key(keys) => shape_with(&keys)?,
             Identity::WholeRow => shape_with(&vec![false; relation.columns.len()])?,
             Identity::KeyFrom(from, keys) => {

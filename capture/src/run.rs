@@ -24,10 +24,10 @@ use crate::collect::{Collector, Limits, ReadBack};
 use crate::config::{AdvanceOn, Config};
 use crate::error::{Error, Result, Who};
 use crate::flight::Flight;
-use crate::persist::Persister;
+use crate::persist::{Cutter, Persister};
 use crate::progress::{Progress, Snapshot};
 use crate::receive::{self, Receiver};
-use crate::relations::{AskCatalog, Relations};
+use crate::relations::{AskCatalog, AskTypes, Relations};
 use crate::retention::Retention;
 use crate::rows::RenderOptions;
 use crate::slot_watch::SlotWatch;
@@ -73,6 +73,7 @@ async fn run_on_one_timeline(config: Arc<Config>) -> Result<()> {
     let mut client = receive::connect(&config).await?;
     let server = receive::identify(&mut client).await?;
     let mut place = start::find_place(&config, &source, &mut client, &server, &objects, &layout).await?;
+    start::check_tables(&config, &source).await?;
     drop(source);
 
     let epoch = place.epoch.to_string();
@@ -174,7 +175,12 @@ impl Stream {
         background.spawn(async move { listener.listen(news).await });
         background.spawn(async move { announcer.announce(announced, heard).await });
 
-        let relations = Relations::new(config.source.tables.clone(), ask_catalog(Arc::clone(&config)));
+        let relations = Relations::new(config.source.tables.clone(), ask_catalog(Arc::clone(&config)))
+            .with_config(
+                config.source.columns.clone(),
+                config.target.clone(),
+                ask_types(Arc::clone(&config)),
+            );
         let collector = Collector::new(
             relations,
             Limits::new(&config.batch, config.slot.advance_on),
@@ -184,7 +190,8 @@ impl Stream {
             Arc::clone(&progress),
             items_in,
         );
-        let persister = Persister::new(wal, held, retention, Arc::clone(&progress), inputs_in);
+        let persister = Persister::new(wal, held, retention, Arc::clone(&progress), inputs_in)
+            .cutting(Cutter::new(&config.source));
         let options = RenderOptions {
             max_file_bytes: config.batch.max_file_bytes.bytes(),
             gzip_level: config.batch.gzip_level,
@@ -325,23 +332,33 @@ async fn anchor(config: Arc<Config>, progress: Arc<Progress>, objects: Objects, 
     }
 }
 
-/// Asks the source over a connection of its own, as often as it takes: called from the collector's thread.
+/// Asks the source for a table, as often as it takes: called from the collector's thread.
 fn ask_catalog(config: Arc<Config>) -> AskCatalog {
     let runtime = tokio::runtime::Handle::current();
     Box::new(move |oid| {
-        runtime.block_on(async {
-            let mut backoff = crate::retry::Backoff::new();
-            loop {
-                let asked = async { Source::connect(&config.source).await?.catalog_table(oid).await };
-                match asked.await {
-                    Err(error) if error.retry => {
-                        let pause = backoff.pause();
-                        tracing::warn!(%error, retry_in_ms = pause.as_millis(), "a table's definition can't be asked for yet");
-                        tokio::time::sleep(pause).await;
-                    }
-                    answer => return answer,
-                }
-            }
-        })
+        runtime.block_on(ask(async || Source::connect(&config.source).await?.catalog_table(oid).await))
     })
+}
+
+/// The same for types.
+fn ask_types(config: Arc<Config>) -> AskTypes {
+    let runtime = tokio::runtime::Handle::current();
+    Box::new(move |oids| {
+        runtime.block_on(ask(async || Source::connect(&config.source).await?.catalog_types(oids).await))
+    })
+}
+
+/// Asks over a connection of its own until there is an answer.
+async fn ask<T>(question: impl AsyncFn() -> Result<T>) -> Result<T> {
+    let mut backoff = crate::retry::Backoff::new();
+    loop {
+        match question().await {
+            Err(error) if error.retry => {
+                let pause = backoff.pause();
+                tracing::warn!(%error, retry_in_ms = pause.as_millis(), "the catalog can't be asked yet");
+                tokio::time::sleep(pause).await;
+            }
+            answer => return answer,
+        }
+    }
 }

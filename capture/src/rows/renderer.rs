@@ -7,7 +7,7 @@ use re_dms_shared::manifest::{Altered, Operation, RowCounts};
 use super::csv::NULL;
 use super::error::RenderError;
 use super::files::{FileWriter, RenderedFile};
-use super::value::{ColumnWriter, MAX_ROW_BYTES, Malformed, Outcome, Scratch};
+use super::value::{ColumnWriter, Failure, MAX_ROW_BYTES, Outcome, Scratch};
 use crate::batch::{LoadData, TableShape};
 use crate::pgoutput::{Cell, Tuple};
 
@@ -119,6 +119,7 @@ enum Tail<'a> {
 struct Tally {
     nulled: u64,
     truncated: u64,
+    saturated: u64,
 }
 
 struct Renderer<'a> {
@@ -134,10 +135,12 @@ struct Renderer<'a> {
 
 impl<'a> Renderer<'a> {
     fn new(shape: &'a TableShape) -> Self {
-        let columns = shape.columns().iter().zip(shape.classes());
+        let columns = shape.columns().iter().zip(shape.classes()).zip(shape.rules());
         Self {
             shape,
-            columns: columns.map(|(column, &class)| ColumnWriter::new(column, class)).collect(),
+            columns: columns
+                .map(|((column, class), &rules)| ColumnWriter::new(column, class, rules))
+                .collect(),
             present_sets: PresentSets::default(),
             tallies: vec![Tally::default(); shape.columns().len()],
             rows: RowCounts::default(),
@@ -165,6 +168,7 @@ impl<'a> Renderer<'a> {
             if row.operation != Operation::Remove {
                 self.tallies[position].nulled += u64::from(outcome.nulled);
                 self.tallies[position].truncated += u64::from(outcome.truncated);
+                self.tallies[position].saturated += u64::from(outcome.saturated);
             }
         }
         match row.operation {
@@ -261,7 +265,7 @@ impl<'a> Renderer<'a> {
         value: &[u8],
         out: &mut Vec<u8>,
     ) -> Result<Outcome, RenderError> {
-        let writer = self.columns[position];
+        let writer = &self.columns[position];
         let table = || self.shape.source_name();
         let column = || self.shape.columns()[position].name.clone();
         match writer.write(value, &mut self.scratch, out) {
@@ -269,8 +273,11 @@ impl<'a> Renderer<'a> {
                 Err(RenderError::KeyNotExact { table: table(), column: column() })
             }
             Ok(outcome) => Ok(outcome),
-            Err(Malformed(expected)) => {
+            Err(Failure::Malformed(expected)) => {
                 Err(RenderError::Malformed { table: table(), column: column(), expected })
+            }
+            Err(Failure::Refused(policy)) => {
+                Err(RenderError::Refused { table: table(), column: column(), policy })
             }
         }
     }
@@ -311,7 +318,8 @@ impl<'a> Renderer<'a> {
     fn altered(&self) -> Vec<Altered> {
         let columns = self.shape.columns().iter().zip(&self.tallies);
         let policies = columns.flat_map(|(column, tally)| {
-            [("null", tally.nulled), ("truncate", tally.truncated)].map(|(policy, values)| Altered {
+            let met = [("null", tally.nulled), ("truncate", tally.truncated), ("saturate", tally.saturated)];
+            met.map(|(policy, values)| Altered {
                 column: column.name.clone(),
                 policy: policy.to_owned(),
                 values,

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{RedshiftType, TypeMapping, ValueClass, map_type};
+use super::{JsonForm, RedshiftType, TypeMapping, ValueClass, map_type};
 
 const PAGE: &str = include_str!("../../../docs/types.md");
 
@@ -120,6 +120,9 @@ fn every_mapped_type_is_in_the_page() {
     }
     let unlisted = TypeMapping { redshift: RedshiftType::VARCHAR_MAX, class: ValueClass::Text };
     // Built-in types have OIDs below 10,000.
-    let forgotten = (1..10_000).find(|&oid| map_type(oid, -1) != unlisted && !known.contains(&oid));
+    // Arrays of the page's elements go without saying.
+    let array = |oid| matches!(map_type(oid, -1).class, ValueClass::Structure(JsonForm::Array { .. }));
+    let forgotten =
+        (1..10_000).find(|&oid| map_type(oid, -1) != unlisted && !array(oid) && !known.contains(&oid));
     assert_eq!(forgotten, None, "a mapped type by its OID");
 }
