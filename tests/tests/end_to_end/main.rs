@@ -14,4 +14,5 @@ mod policies;
 mod replication;
 mod set_back;
 mod stress;
+mod types;
 mod versions;
