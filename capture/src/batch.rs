@@ -23,7 +23,7 @@ use re_dms_shared::manifest::{SchemaChange, Table};
 
 pub use error::BatchError;
 pub use load::{Copies, Entry, LoadData, Move, StepAction, StepData};
-pub use shape::{ShapeError, SourceColumn, TableShape, can_be_key};
+pub use shape::{ShapeError, SourceColumn, TableShape};
 
 use crate::pgoutput::ChangeKind;
 use table::TableBatch;

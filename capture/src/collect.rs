@@ -199,7 +199,11 @@ impl Collector {
                 self.logical(&message);
                 Ok(())
             }
-            Message::Type(_) | Message::Origin(_) => Ok(()),
+            Message::Type(ty) => {
+                self.relations.learn_type(&ty);
+                Ok(())
+            }
+            Message::Origin(_) => Ok(()),
             _ => Err(unexpected("a change outside of a transaction")),
         }
     }
@@ -216,8 +220,10 @@ impl Collector {
         for frame in self.read_back.frames(body)? {
             let frame = frame?;
             if passed_over {
-                if let Message::Relation(relation) = decode(&frame.payload, frame.in_block)? {
-                    self.relations.learn(&relation)?;
+                match decode(&frame.payload, frame.in_block)? {
+                    Message::Relation(relation) => self.relations.learn(&relation)?,
+                    Message::Type(ty) => self.relations.learn_type(&ty),
+                    _ => {}
                 }
                 continue;
             }
@@ -274,7 +280,11 @@ impl Collector {
                 self.logical(&message);
                 Ok(false)
             }
-            Message::Type(_) | Message::Origin(_) => Ok(false),
+            Message::Type(ty) => {
+                self.relations.learn_type(&ty);
+                Ok(false)
+            }
+            Message::Origin(_) => Ok(false),
             _ => Err(unexpected("a message that does not belong into a transaction")),
         }
     }

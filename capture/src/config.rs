@@ -2,8 +2,10 @@
 //!
 //! `docs/configuration.md` explains the keys; a test holds the two together.
 
+mod columns;
 mod patterns;
 mod reader;
+mod target;
 mod units;
 
 use std::fmt;
@@ -11,8 +13,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use patterns::TablePatterns;
+use re_dms_shared::columns::Columns;
 use reader::Reader;
 pub use reader::{ConfigErrors, Problem};
+pub use target::TargetNames;
 pub use units::ByteSize;
 
 use re_dms_shared::manifest::Compression;
@@ -29,6 +33,8 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// Where changes come from.
     pub source: SourceConfig,
+    /// Where they go.
+    pub target: TargetNames,
     /// The replication slot.
     pub slot: SlotConfig,
     /// When a batch is cut and what it may hold.
@@ -57,6 +63,10 @@ pub struct SourceConfig {
     pub decoding_work_mem: Option<ByteSize>,
     /// Which tables are replicated.
     pub tables: TablePatterns,
+    /// What becomes of their columns.
+    pub columns: Columns,
+    /// The key of hashed columns.
+    pub hash_key: Option<Secret>,
 }
 
 /// The replication slot.
@@ -246,6 +256,8 @@ fn read(reader: &mut Reader) -> Option<Config> {
     let decoding_work_mem = reader.optional("source.decoding_work_mem", units::bytes);
     let include = reader.list("source.include", patterns::pattern, &["*.*"]);
     let exclude = reader.list("source.exclude", patterns::pattern, &[]);
+    let (columns, hash_key) = columns::read(reader);
+    let target = TargetNames::read(reader);
 
     let slot = SlotConfig {
         name: reader.or_default("slot.name", slot_name, own_name),
@@ -314,7 +326,10 @@ fn read(reader: &mut Reader) -> Option<Config> {
             publication,
             decoding_work_mem,
             tables: TablePatterns::new(include, exclude),
+            columns,
+            hash_key,
         },
+        target,
         slot,
         batch,
         s3: S3Config { bucket: bucket?, prefix },

@@ -1,7 +1,9 @@
 //! The local WAL's thread: what comes in is appended, fsynced in groups, and only then handed to the collector.
 
+mod cut;
 mod descriptions;
 mod full_disk;
+mod hmac;
 
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
@@ -17,6 +19,7 @@ use crate::progress::Progress;
 use crate::replication::Event;
 use crate::retention::Retention;
 use crate::wal::{LocalWal, RecordKind, WalError, WalPosition};
+pub use cut::Cutter;
 use descriptions::Descriptions;
 use full_disk::Synced;
 
@@ -60,6 +63,7 @@ pub struct Persister {
     out: SyncSender<Vec<Input>>,
     place: PlaceInStream,
     descriptions: Descriptions,
+    cutter: Option<Cutter>,
     /// The file is not full below this size.
     look_at: u64,
 }
@@ -75,6 +79,15 @@ enum PlaceInStream {
     InsideBlock(u32),
 }
 
+impl PlaceInStream {
+    fn block(self) -> Option<u32> {
+        match self {
+            PlaceInStream::InsideBlock(xid) => Some(xid),
+            _ => None,
+        }
+    }
+}
+
 impl Persister {
     /// `held` is the end of the last transaction that is held completely, on S3 or in the local WAL.
     #[must_use]
@@ -86,7 +99,14 @@ impl Persister {
         out: SyncSender<Vec<Input>>,
     ) -> Self {
         let (place, descriptions) = (PlaceInStream::Between, Descriptions::default());
-        Self { wal, held, retention, progress, out, place, descriptions, look_at: SMALL_FILE_BYTES }
+        let look_at = SMALL_FILE_BYTES;
+        Self { wal, held, retention, progress, out, place, descriptions, cutter: None, look_at }
+    }
+
+    /// Lets nothing into the local WAL that the cutter takes away.
+    #[must_use]
+    pub fn cutting(self, cutter: Option<Cutter>) -> Self {
+        Self { cutter, ..self }
     }
 
     /// Hands the collector what the local WAL held at the start, then what arrives.
@@ -166,11 +186,18 @@ impl Persister {
     fn begin_session(&mut self) {
         self.place = PlaceInStream::Between;
         self.descriptions.forget_unfinished();
+        if let Some(cutter) = &mut self.cutter {
+            cutter.forget();
+        }
     }
 
     /// PostgreSQL may send again what it was not told to forget, or forgot that it was told: transactions that are held
     /// are dropped, by the position of their commit. What they say about tables is kept: it is said once a connection.
     fn frame(&mut self, lsn: Lsn, payload: Bytes) -> Result<Option<Input>> {
+        let payload = match &mut self.cutter {
+            Some(cutter) => cutter.cut(self.place.block(), payload)?,
+            None => payload,
+        };
         let was_repeated = self.place == PlaceInStream::InsideRepeated;
         self.follow(&payload);
         let repeated = was_repeated || self.place == PlaceInStream::InsideRepeated;
@@ -181,10 +208,7 @@ impl Persister {
     /// Keeps account of transactions and of what is said about tables. Offsets: PostgreSQL documentation, "Logical
     /// Replication Message Formats".
     fn follow(&mut self, payload: &Bytes) {
-        let block = match self.place {
-            PlaceInStream::InsideBlock(xid) => Some(xid),
-            _ => None,
-        };
+        let block = self.place.block();
         match payload.first() {
             Some(b'B') => {
                 let repeated = lsn_at(payload, 1).is_some_and(|commit_lsn| commit_lsn < self.held);

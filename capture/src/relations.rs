@@ -11,19 +11,21 @@ mod identity;
 mod known;
 mod look;
 mod matching;
+mod shaping;
 mod targets;
+mod types;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use re_dms_shared::Lsn;
-use re_dms_shared::manifest::{SchemaChange, Table, TableChange};
-use re_dms_shared::names::{OWN_SCHEMA, target_name};
+use re_dms_shared::columns::Columns;
+use re_dms_shared::manifest::{Column, SchemaChange, Table, TableChange};
 
 use crate::batch::{SourceColumn, TableShape};
-use crate::config::TablePatterns;
+use crate::config::{TablePatterns, TargetNames};
 use crate::error::{Error, Result, Who};
-use crate::pgoutput::Relation;
+use crate::pgoutput::{Relation, Type};
 pub use ddl::PREFIX as DDL;
 use difference::{Evidence, difference};
 pub use identity::{AskCatalog, CatalogTable, PrimaryKey};
@@ -32,6 +34,9 @@ pub use known::KnownTables;
 use known::{KnownTable, source_name};
 pub use look::{ColumnNow, Look, TableNow};
 use matching::{Before, Matching};
+use shaping::Shaping;
+pub use types::AskTypes;
+use types::Types;
 
 /// What the stream has said about tables so far.
 pub struct Relations {
@@ -40,6 +45,7 @@ pub struct Relations {
     publication: String,
     identities: Identities,
     look: Look,
+    shaping: Shaping,
     /// By OID; none for tables that are not replicated.
     described: HashMap<u32, Option<Described>>,
     known: KnownTables,
@@ -97,6 +103,7 @@ impl Relations {
             publication,
             identities: Identities::new(ask),
             look,
+            shaping: Shaping::default(),
             described: HashMap::new(),
             known,
             is_news: false,
@@ -105,6 +112,17 @@ impl Relations {
             rewritten_plainly: HashSet::new(),
             pending: Vec::new(),
         }
+    }
+
+    /// With what the configuration says of columns and names, and somebody to ask about types.
+    #[must_use]
+    pub fn with_config(self, columns: Columns, names: TargetNames, ask: AskTypes) -> Self {
+        Self { shaping: Shaping { columns, names, types: Types::new(ask) }, ..self }
+    }
+
+    /// Takes a Type message.
+    pub fn learn_type(&mut self, ty: &Type<'_>) {
+        self.shaping.types.told(ty);
     }
 
     /// A transaction follows whose commit record is at `commit_lsn`.
@@ -118,7 +136,7 @@ impl Relations {
         while let Some(ready) = self.pending.iter().position(|(from, ..)| *from <= commit_lsn) {
             let (_, oid, keys) = self.pending.swap_remove(ready);
             if let Some(Some(described)) = self.described.get_mut(&oid) {
-                described.set_keys(&keys)?;
+                described.set_keys(&keys, &self.shaping)?;
             }
         }
         Ok(())
@@ -134,8 +152,16 @@ impl Relations {
             self.described.insert(relation.oid, None);
             return Ok(());
         }
-        refuse_own_schema(relation.schema, relation.name)?;
-        let keys = match self.identities.of(relation)? {
+        let table = (relation.schema, relation.name);
+        let shaping = &mut self.shaping;
+        shaping.refuse_own_schema(table.0, table.1)?;
+        shaping.types.learn(table, relation.columns.iter().map(|column| column.type_oid))?;
+        let is_excluded = |column: &str| shaping.columns.is_excluded(table.0, table.1, column);
+        let identity = self.identities.of(relation, &is_excluded, &|column| {
+            let mapped = shaping.type_of(table, column.name, (column.type_oid, column.type_modifier), true);
+            mapped.is_ok_and(|(mapping, _)| mapping.can_be_key())
+        })?;
+        let keys = match identity {
             Identity::Key(keys) => keys,
             Identity::WholeRow => vec![false; relation.columns.len()],
             Identity::KeyFrom(from, keys) => {
@@ -154,7 +180,7 @@ impl Relations {
             key: keys[position],
         });
         let columns: Vec<_> = columns.collect();
-        let mut described = Described::new(relation.oid, relation.schema, relation.name, columns)?;
+        let mut described = Described::new(relation.oid, table, columns, &self.shaping)?;
         // The same shape again keeps its identity, so that a reconnect does not split the batch.
         if let Some(earlier) = earlier.filter(|earlier| earlier.shape == described.shape) {
             described.shape = Arc::clone(&earlier.shape);
@@ -204,7 +230,10 @@ impl Relations {
             self.number(oid, &numbers)?;
             return Ok(Vec::new());
         }
-        let now = (self.look)(oid)?;
+        let mut now = (self.look)(oid)?;
+        if let Some(now) = &mut now {
+            self.shaping.cut(now);
+        }
         let before = Before {
             columns: known.map_or(&[], |known| known.table.columns.as_slice()),
             highest: known.and_then(|known| known.highest),
@@ -244,7 +273,7 @@ impl Relations {
         for (column, number) in described.columns.iter_mut().zip(numbers) {
             column.attribute_number = *number;
         }
-        described.reshape()
+        described.reshape(&self.shaping)
     }
 
     /// From here on the table is `after` in Redshift. `late`: rows may have been changed in between already.
@@ -272,7 +301,9 @@ impl Relations {
         next.highest = next.highest.max(known.highest);
         next.storage = storage.or(known.storage);
         let rewritten = known.storage.is_none() || known.storage != storage;
-        let evidence = Evidence { now, rewritten, plain };
+        let table = (next.table.schema.as_str(), next.table.name.as_str());
+        let constant = |column: &Column, value: &str| self.shaping.constant(table, column, value);
+        let evidence = Evidence { now, rewritten, plain, constant: &constant };
         let mut found = difference(&known.table, &next.table, evidence);
         if late && !found.changes.is_empty() {
             found
@@ -300,21 +331,26 @@ impl Relations {
 }
 
 impl Described {
-    fn new(oid: u32, schema: &str, name: &str, columns: Vec<SourceColumn>) -> Result<Self> {
-        let shape = Arc::new(shape_of(oid, (schema, name), columns.clone())?);
+    fn new(
+        oid: u32,
+        (schema, name): (&str, &str),
+        columns: Vec<SourceColumn>,
+        shaping: &Shaping,
+    ) -> Result<Self> {
+        let shape = Arc::new(shaping.shape(oid, (schema, name), columns.clone())?);
         Ok(Self { oid, schema: schema.to_owned(), name: name.to_owned(), columns, shape })
     }
 
-    fn set_keys(&mut self, keys: &[bool]) -> Result<()> {
+    fn set_keys(&mut self, keys: &[bool], shaping: &Shaping) -> Result<()> {
         for (column, key) in self.columns.iter_mut().zip(keys) {
             column.key = *key;
         }
-        self.reshape()
+        self.reshape(shaping)
     }
 
     /// Works the shape out again; it keeps its identity if it is the same.
-    fn reshape(&mut self) -> Result<()> {
-        let shape = shape_of(self.oid, (&self.schema, &self.name), self.columns.clone())?;
+    fn reshape(&mut self, shaping: &Shaping) -> Result<()> {
+        let shape = shaping.shape(self.oid, (&self.schema, &self.name), self.columns.clone())?;
         if *self.shape != shape {
             self.shape = Arc::new(shape);
         }
@@ -338,13 +374,6 @@ impl Described {
     }
 }
 
-/// The one place where a table of the source becomes one of Redshift's.
-fn shape_of(oid: u32, (schema, name): (&str, &str), columns: Vec<SourceColumn>) -> Result<TableShape> {
-    let target = (target_name(schema), target_name(name));
-    let shape = TableShape::new(oid, (schema, name), (&target.0, &target.1), columns);
-    shape.map_err(|error| Error::told(Who::Stream, false, &error))
-}
-
 /// Where no attribute number is to be had: columns of the same name are the same.
 fn by_name(described: &[SourceColumn], before: Before<'_>) -> Vec<Option<i16>> {
     let number = |column: &SourceColumn| {
@@ -352,18 +381,6 @@ fn by_name(described: &[SourceColumn], before: Before<'_>) -> Vec<Option<i16>> {
         known.and_then(|known| known.attribute_number)
     };
     described.iter().map(number).collect()
-}
-
-/// No table may take the place of a ledger.
-fn refuse_own_schema(schema: &str, name: &str) -> Result<()> {
-    if target_name(schema) != OWN_SCHEMA {
-        return Ok(());
-    }
-    Err(Error::fatal(
-        Who::Stream,
-        format!("the table {schema}.{name} would go into the schema that re_dms keeps its ledgers in"),
-        "exclude it (source.exclude), or rename its schema",
-    ))
 }
 
 /// Says what will be done in Redshift, and what can't be.

@@ -2,23 +2,24 @@
 //!
 //! Pure: a load of the [`batch`](crate::batch) is [split] into the rows of its files, and each of these
 //! [becomes a file](FileRows::render), in any order and on any thread. What can't arrive exact meets a
-//! policy and is counted by column: a value that Redshift has no form for becomes NULL, a text that is longer than its
-//! column is cut. Key columns never do: a key that is not exact would lose its row, so that is an error.
+//! policy and is counted by column: by default a value that Redshift has no form for becomes NULL, a text that is longer
+//! than its column is cut. Key columns never do: a key that is not exact would lose its row, so that is an error.
 
-mod array;
 mod compress;
 mod constant;
 mod csv;
 mod error;
 mod json;
+mod number;
 mod options;
 mod present;
 mod renderer;
 mod split;
+mod structure;
 mod value;
 
 pub use compress::Codec;
-pub use constant::constant;
+pub use constant::{Constant, constant};
 pub use error::RenderError;
 pub use options::RenderOptions;
 pub use renderer::{FileSummary, RenderedFile};

@@ -25,10 +25,10 @@ use crate::collect::{Collector, Limits, ReadBack};
 use crate::config::{AdvanceOn, Config};
 use crate::error::{Error, Result, Who};
 use crate::flight::Flight;
-use crate::persist::Persister;
+use crate::persist::{Cutter, Persister};
 use crate::progress::{Progress, Snapshot};
 use crate::receive::{self, Receiver};
-use crate::relations::{AskCatalog, Look, Relations};
+use crate::relations::{AskCatalog, AskTypes, Look, Relations};
 use crate::retention::Retention;
 use crate::rows::RenderOptions;
 use crate::slot_watch::SlotWatch;
@@ -74,6 +74,7 @@ async fn run_on_one_timeline(config: Arc<Config>) -> Result<()> {
     let mut client = receive::connect(&config).await?;
     let server = receive::identify(&mut client).await?;
     let mut place = start::find_place(&config, &source, &mut client, &server, &objects, &layout).await?;
+    start::check_tables(&config, &source).await?;
     drop(source);
 
     let epoch = place.epoch.to_string();
@@ -185,6 +186,11 @@ impl Stream {
             place.known,
             ask_catalog(Arc::clone(&config)),
             look(Arc::clone(&config)),
+        )
+        .with_config(
+            config.source.columns.clone(),
+            config.target.clone(),
+            ask_types(Arc::clone(&config)),
         );
         let needs_resync = relations.needing_resync();
         progress.update(|state| state.needs_resync = needs_resync);
@@ -197,7 +203,8 @@ impl Stream {
             Arc::clone(&progress),
             items_in,
         );
-        let persister = Persister::new(wal, held, retention, Arc::clone(&progress), inputs_in);
+        let persister = Persister::new(wal, held, retention, Arc::clone(&progress), inputs_in)
+            .cutting(Cutter::new(&config.source));
         let predecessor = place.last_segment.map(|(seq, sha256)| Predecessor { seq, sha256 });
         let stager = Stager {
             identity,
@@ -369,23 +376,33 @@ fn look(config: Arc<Config>) -> Look {
     })
 }
 
-/// Asks the source over a connection of its own, as often as it takes: called from the collector's thread.
+/// Asks the source for a table, as often as it takes: called from the collector's thread.
 fn ask_catalog(config: Arc<Config>) -> AskCatalog {
     let runtime = tokio::runtime::Handle::current();
     Box::new(move |oid| {
-        runtime.block_on(async {
-            let mut backoff = crate::retry::Backoff::new();
-            loop {
-                let asked = async { Source::connect(&config.source).await?.catalog_table(oid).await };
-                match asked.await {
-                    Err(error) if error.retry => {
-                        let pause = backoff.pause();
-                        tracing::warn!(%error, retry_in_ms = pause.as_millis(), "a table's definition can't be asked for yet");
-                        tokio::time::sleep(pause).await;
-                    }
-                    answer => return answer,
-                }
-            }
-        })
+        runtime.block_on(ask(async || Source::connect(&config.source).await?.catalog_table(oid).await))
     })
+}
+
+/// The same for types.
+fn ask_types(config: Arc<Config>) -> AskTypes {
+    let runtime = tokio::runtime::Handle::current();
+    Box::new(move |oids| {
+        runtime.block_on(ask(async || Source::connect(&config.source).await?.catalog_types(oids).await))
+    })
+}
+
+/// Asks over a connection of its own until there is an answer.
+async fn ask<T>(question: impl AsyncFn() -> Result<T>) -> Result<T> {
+    let mut backoff = crate::retry::Backoff::new();
+    loop {
+        match question().await {
+            Err(error) if error.retry => {
+                let pause = backoff.pause();
+                tracing::warn!(%error, retry_in_ms = pause.as_millis(), "the catalog can't be asked yet");
+                tokio::time::sleep(pause).await;
+            }
+            answer => return answer,
+        }
+    }
 }

@@ -5,14 +5,16 @@ mod definition;
 
 use std::time::Duration;
 
-use re_dms_shared::Lsn;
+use re_dms_shared::{Lsn, types};
 use tokio_postgres::config::SslMode;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, NoTls};
 
+use crate::batch::SourceColumn;
 use crate::config::SourceConfig;
 use crate::error::{Error, Result, Who};
 use crate::relations::{CatalogTable, PrimaryKey};
+use crate::start::PublishedTable;
 
 /// The oldest PostgreSQL that sends logical messages and in-progress transactions.
 const OLDEST_VERSION: i32 = 140_000;
@@ -236,6 +238,65 @@ impl Source {
             primary_key: index.map(|index| PrimaryKey { index, columns: row.get(3) }),
             seen_at,
         }))
+    }
+
+    /// Types by OIDs, with all that they are made of; those that are gone are missing.
+    ///
+    /// # Errors
+    /// If the server can't be asked.
+    pub async fn catalog_types(&self, oids: &[u32]) -> Result<Vec<types::catalog::Row>> {
+        let rows = self.client.query(types::catalog::QUERY, &[&oids]).await;
+        let rows = rows.map_err(|error| failure("reading types", &error))?;
+        let row = |row: &tokio_postgres::Row| types::catalog::Row {
+            oid: row.get(0),
+            name: row.get(1),
+            kind: row.get(2),
+            of: row.get(3),
+            modifier: row.get(4),
+            delimiter: row.get(5),
+            field_names: row.get(6),
+            field_types: row.get(7),
+        };
+        Ok(rows.iter().map(row).collect())
+    }
+
+    /// The tables that the publication has, with their columns.
+    ///
+    /// # Errors
+    /// If the server can't be asked.
+    pub async fn published_tables(&self, publication: &str) -> Result<Vec<PublishedTable>> {
+        let sql = "SELECT n.nspname::text, c.relname::text, \
+                   array_agg(a.attname::text ORDER BY a.attnum), array_agg(a.atttypid ORDER BY a.attnum), \
+                   array_agg(a.atttypmod ORDER BY a.attnum), \
+                   array_agg(EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND a.attnum = ANY(i.indkey) \
+                       AND CASE c.relreplident WHEN 'd' THEN i.indisprimary WHEN 'i' THEN i.indisreplident \
+                       ELSE false END) ORDER BY a.attnum) \
+                   FROM pg_publication_tables p JOIN pg_namespace n ON n.nspname = p.schemaname \
+                   JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = p.tablename \
+                   JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped \
+                   AND a.attgenerated = '' WHERE p.pubname = $1::text::name GROUP BY 1, 2 ORDER BY 1 COLLATE \"C\", 2 COLLATE \"C\"";
+        let rows = self.client.query(sql, &[&publication]).await;
+        let rows = rows.map_err(|error| failure("reading the publication's tables", &error))?;
+        let table = |row: &tokio_postgres::Row| {
+            let names: Vec<String> = row.get(2);
+            let (types, modifiers): (Vec<u32>, Vec<i32>) = (row.get(3), row.get(4));
+            let keys: Vec<bool> = row.get(5);
+            let columns = names.into_iter().zip(types).zip(modifiers).zip(keys);
+            PublishedTable {
+                schema: row.get(0),
+                name: row.get(1),
+                columns: columns
+                    .map(|(((name, type_oid), type_modifier), key)| SourceColumn {
+                        name,
+                        attribute_number: None,
+                        type_oid,
+                        type_modifier,
+                        key,
+                    })
+                    .collect(),
+            }
+        };
+        Ok(rows.iter().map(table).collect())
     }
 
     /// Quoted names of the user's tables (ordinary ones and roots of partitions) that the patterns pick.

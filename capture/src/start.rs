@@ -6,6 +6,7 @@
 //! that a slot without it is never ours, and one that was half-made is recognised.
 
 mod records;
+mod tables;
 mod timeline;
 
 use jiff::Timestamp;
@@ -21,6 +22,7 @@ use crate::replication::{FAILOVER_SINCE, ReplicationClient, ReplicationError};
 use crate::source::{SlotState, Source};
 pub use records::PositionRecord;
 use records::{StreamRecord, StreamState};
+pub use tables::{PublishedTable, check as check_tables};
 pub use timeline::follow as follow_timeline;
 
 /// Who the server is: the answer to `IDENTIFY_SYSTEM`.

@@ -56,17 +56,19 @@ impl CaptureConfig {
     /// A text by its dotted path.
     #[must_use]
     pub fn text(&self, path: &str) -> Option<&str> {
-        self.find(path)?.as_str()
+        self.value(path)?.as_str()
     }
 
     /// A list of texts by its dotted path.
     #[must_use]
     pub fn texts(&self, path: &str) -> Option<Vec<String>> {
-        let list = self.find(path)?.as_array()?;
+        let list = self.value(path)?.as_array()?;
         Some(list.iter().filter_map(Value::as_str).map(str::to_owned).collect())
     }
 
-    fn find(&self, path: &str) -> Option<&Value> {
+    /// Any value by its dotted path.
+    #[must_use]
+    pub fn value(&self, path: &str) -> Option<&Value> {
         let (first, rest) = path.split_once('.').map_or((path, None), |(first, rest)| (first, Some(rest)));
         let mut value = self.table.get(first)?;
         for key in rest.into_iter().flat_map(|rest| rest.split('.')) {

@@ -6,11 +6,13 @@ mod catalog;
 mod globs;
 mod one_table;
 mod report;
+mod rules;
 
 use std::path::Path;
 
 pub use globs::TableGlobs;
 pub use report::{Report, TableReport, Verdict};
+pub use rules::Rules;
 
 use crate::capture_config::CaptureConfig;
 use crate::database;
@@ -22,6 +24,7 @@ const BEGIN: &str = "
     SET TimeZone = 'UTC';
     SET DateStyle = 'ISO';
     SET IntervalStyle = 'postgres';
+    SET lc_monetary = 'C';
     SET extra_float_digits = 3;
     SET bytea_output = 'hex';
     SET standard_conforming_strings = on;
@@ -38,20 +41,25 @@ pub async fn diff(dir: &Path) -> Result<Report> {
     let config = CaptureConfig::load(&folder.capture_config())?;
     let globs = TableGlobs::new(config.texts("source.include"), config.texts("source.exclude"));
 
-    compare(&state.source_url, &state.warehouse_url, &globs).await
+    compare(&state.source_url, &state.warehouse_url, &globs, &Rules::of(&config)?).await
 }
 
 /// Compares the tables that the patterns pick, of a source and a warehouse by their URLs.
 ///
 /// # Errors
 /// A side can't be read.
-pub async fn compare(source_url: &str, warehouse_url: &str, globs: &TableGlobs) -> Result<Report> {
+pub async fn compare(
+    source_url: &str,
+    warehouse_url: &str,
+    globs: &TableGlobs,
+    rules: &Rules,
+) -> Result<Report> {
     let source = database::connect(Part::Source, source_url).await?;
     let warehouse = database::connect(Part::Warehouse, warehouse_url).await?;
     source.batch_execute(BEGIN).await.map_err(Error::database(Part::Source))?;
     warehouse.batch_execute(BEGIN).await.map_err(Error::database(Part::Warehouse))?;
 
-    let tables = catalog::source_tables(&source).await.map_err(Error::database(Part::Source))?;
+    let tables = catalog::source_tables(&source, rules).await.map_err(Error::database(Part::Source))?;
     let mut reports = Vec::with_capacity(tables.len());
     for table in tables.iter().filter(|table| globs.pick(&table.schema, &table.name)) {
         reports.push(one_table::compare(&source, &warehouse, table).await?);

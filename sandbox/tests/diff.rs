@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use re_dms_sandbox::diff::{Report, TableGlobs, Verdict, compare};
+use re_dms_sandbox::diff::{Report, Rules, TableGlobs, Verdict, compare};
 use re_dms_sandbox::error::Part;
 use re_dms_sandbox::places;
 use re_dms_sandbox::postgres::{PostgresBinaries, PostgresOptions, PostgresServer, Wanted};
@@ -81,7 +81,8 @@ impl TwoSides {
     }
 
     async fn compare(&self) -> Report {
-        compare(&self.source_url, &self.warehouse_url, &TableGlobs::new(None, None)).await.unwrap()
+        let globs = TableGlobs::new(None, None);
+        compare(&self.source_url, &self.warehouse_url, &globs, &Rules::default()).await.unwrap()
     }
 
     /// The verdict on the only table.

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use re_dms_shared::manifest::{Column, Table};
 use re_dms_shared::names::target_column;
-use re_dms_shared::types::{ElementClass, RedshiftType, ValueClass, map_type};
+use re_dms_shared::types::{ColumnRules, OverrideError, TypeMapping, ValueClass, map_type};
 
 /// A column as the source describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +27,7 @@ pub struct TableShape {
     table: Table,
     key_positions: Vec<usize>,
     classes: Vec<ValueClass>,
+    rules: Vec<ColumnRules>,
 }
 
 /// The table can't be held in Redshift as it is.
@@ -57,6 +58,16 @@ pub enum ShapeError {
         /// Name on the source.
         column: String,
     },
+    /// The configuration wants a type that can't hold the source's.
+    #[error("table {table}, column {column}: {source}")]
+    Override {
+        /// `schema.name` on the source.
+        table: String,
+        /// Name on the source.
+        column: String,
+        /// Why.
+        source: OverrideError,
+    },
     /// Its staging table would have more columns than Redshift takes.
     #[error(
         "table {table}: it has {found} columns, and at most {most} fit beside what a load needs of its own in \
@@ -72,16 +83,6 @@ pub enum ShapeError {
     },
 }
 
-/// Whether values of the type tell rows apart in Redshift as they do in PostgreSQL. `timetz` loses its zone there, and
-/// what becomes of the numbers within a SUPER is Redshift's affair.
-#[must_use]
-pub fn can_be_key(type_oid: u32, type_modifier: i32) -> bool {
-    const NUMBERS: [u32; 3] = [1021, 1022, 1231]; // real[], double precision[], numeric[]
-    let mapping = map_type(type_oid, type_modifier);
-    let has_json = matches!(mapping.class, ValueClass::Json | ValueClass::Array(ElementClass::Json));
-    !(mapping.redshift == RedshiftType::TimeTz || has_json || NUMBERS.contains(&type_oid))
-}
-
 /// Redshift's limit of columns in a table.
 const MOST_COLUMNS: usize = 1600;
 /// `re_dms_op` and `re_dms_set`, which every load has. A load of moves has the old key's columns, too; one of whole rows
@@ -90,15 +91,31 @@ const OWN_COLUMNS: usize = 2;
 const WHOLE_ROW_COLUMNS: usize = 2;
 
 impl TableShape {
-    /// Maps a source table's columns to Redshift's names and types.
+    /// Maps a source table's columns to Redshift's names and types, by what their OIDs tell alone.
     ///
     /// # Errors
     /// See [`ShapeError`].
     pub fn new(
         oid: u32,
+        source: (&str, &str),
+        target: (&str, &str),
+        columns: Vec<SourceColumn>,
+    ) -> Result<Self, ShapeError> {
+        Self::with_types(oid, source, target, columns, |column| {
+            Ok((map_type(column.type_oid, column.type_modifier), ColumnRules::default()))
+        })
+    }
+
+    /// As [`TableShape::new`], with somebody who knows the columns' types and rules.
+    ///
+    /// # Errors
+    /// See [`ShapeError`].
+    pub fn with_types(
+        oid: u32,
         (schema, name): (&str, &str),
         (target_schema, target_name): (&str, &str),
         columns: Vec<SourceColumn>,
+        type_of: impl Fn(&SourceColumn) -> Result<(TypeMapping, ColumnRules), OverrideError>,
     ) -> Result<Self, ShapeError> {
         let keys = columns.iter().filter(|column| column.key).count();
         let identity = if keys == 0 { WHOLE_ROW_COLUMNS } else { keys };
@@ -110,6 +127,7 @@ impl TableShape {
         let mut taken = HashSet::new();
         let mut mapped = Vec::with_capacity(columns.len());
         let mut classes = Vec::with_capacity(columns.len());
+        let mut rules = Vec::with_capacity(columns.len());
         for column in columns {
             let target_name = target_column(&column.name);
             if !taken.insert(target_name.clone()) {
@@ -119,14 +137,19 @@ impl TableShape {
                     target_column: target_name,
                 });
             }
-            if column.key && !can_be_key(column.type_oid, column.type_modifier) {
+            let (mapping, rule) = type_of(&column).map_err(|source| ShapeError::Override {
+                table: format!("{schema}.{name}"),
+                column: column.name.clone(),
+                source,
+            })?;
+            if column.key && !mapping.can_be_key() {
                 return Err(ShapeError::InexactKey {
                     table: format!("{schema}.{name}"),
                     column: column.name,
                 });
             }
-            let mapping = map_type(column.type_oid, column.type_modifier);
             classes.push(mapping.class);
+            rules.push(rule);
             mapped.push(Column {
                 name: column.name,
                 attribute_number: column.attribute_number,
@@ -146,17 +169,18 @@ impl TableShape {
             target_name: target_name.to_owned(),
             columns: mapped,
         };
-        Ok(Self { table, key_positions, classes })
+        Ok(Self { table, key_positions, classes, rules })
     }
 
-    /// Of a table that was mapped before.
+    /// Of a table that was mapped before, for steps that hold no rows.
     #[must_use]
     pub fn of_table(table: Table) -> Self {
         let key_positions =
             (0..table.columns.len()).filter(|&position| table.columns[position].key).collect();
         let class = |column: &Column| map_type(column.type_oid, column.type_modifier).class;
         let classes = table.columns.iter().map(class).collect();
-        Self { table, key_positions, classes }
+        let rules = vec![ColumnRules::default(); table.columns.len()];
+        Self { table, key_positions, classes, rules }
     }
 
     /// The table as a manifest's step describes it.
@@ -181,6 +205,12 @@ impl TableShape {
     #[must_use]
     pub fn classes(&self) -> &[ValueClass] {
         &self.classes
+    }
+
+    /// What the configuration says of each column.
+    #[must_use]
+    pub fn rules(&self) -> &[ColumnRules] {
+        &self.rules
     }
 
     /// Whether rows have no key: they can be added, and found again only as a whole.

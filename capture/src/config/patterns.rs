@@ -1,5 +1,7 @@
 //! Which tables are replicated: `schema.table` with `*` and `?`.
 
+use re_dms_shared::columns::glob;
+
 /// Tables picked by patterns: those that an include matches and no exclude does.
 #[derive(Clone, Debug)]
 pub struct TablePatterns {
@@ -42,45 +44,9 @@ impl TablePatterns {
     }
 }
 
-/// `*` stands for any characters, `?` for one; case counts, as in PostgreSQL's catalog.
-fn glob(pattern: &str, text: &str) -> bool {
-    let (pattern, text): (Vec<char>, Vec<char>) = (pattern.chars().collect(), text.chars().collect());
-    let (mut p, mut t) = (0, 0);
-    let mut star: Option<(usize, usize)> = None;
-    while t < text.len() {
-        if p < pattern.len() && pattern[p] == '*' {
-            star = Some((p, t));
-            p += 1;
-        } else if p < pattern.len() && (pattern[p] == '?' || pattern[p] == text[t]) {
-            p += 1;
-            t += 1;
-        } else if let Some((star_at, taken)) = star {
-            // let the last star take one more character
-            star = Some((star_at, taken + 1));
-            p = star_at + 1;
-            t = taken + 1;
-        } else {
-            return false;
-        }
-    }
-    pattern[p..].iter().all(|&c| c == '*')
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn globs_match_like_a_shell() {
-        for (glob_text, text) in
-            [("*", ""), ("*", "abc"), ("a*c", "abbc"), ("a?c", "abc"), ("*b*", "abc"), ("", "")]
-        {
-            assert!(glob(glob_text, text), "{glob_text} should match {text}");
-        }
-        for (glob_text, text) in [("a?c", "ac"), ("a*c", "abd"), ("", "a"), ("A", "a"), ("?", "")] {
-            assert!(!glob(glob_text, text), "{glob_text} should not match {text}");
-        }
-    }
 
     #[test]
     fn excludes_win() {

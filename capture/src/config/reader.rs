@@ -126,6 +126,37 @@ impl Reader {
         values
     }
 
+    /// A list of tables (`[[key]]`).
+    pub(super) fn tables(&mut self, key: &'static str) -> Vec<Table> {
+        self.known.insert(key);
+        match self.file.get(key) {
+            None => Vec::new(),
+            Some(Value::Array(items)) if items.iter().all(Value::is_table) => {
+                items.iter().filter_map(Value::as_table).cloned().collect()
+            }
+            Some(_) => {
+                self.problem(key, "must be a list of tables".into(), &format!("each begins with [[{key}]]"));
+                Vec::new()
+            }
+        }
+    }
+
+    /// A table of texts with any keys.
+    pub(super) fn entries(&mut self, key: &'static str) -> Vec<(String, String)> {
+        self.known.insert(key);
+        let prefix = format!("{key}.");
+        let below = self.file.extract_if(prefix.clone().., |name, _| name.starts_with(&prefix));
+        let found: Vec<_> = below.collect();
+        let mut entries = Vec::new();
+        for (name, value) in found {
+            match value {
+                Value::String(text) => entries.push((name[prefix.len()..].to_owned(), text)),
+                _ => self.problem(&name, "must be a text".into(), "see docs/configuration.md"),
+            }
+        }
+        entries
+    }
+
     /// A scalar as text, with the place it came from.
     fn text(&mut self, key: &'static str) -> Option<(String, String)> {
         self.known.insert(key);

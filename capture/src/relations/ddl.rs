@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use super::known::KnownTable;
 use super::look::TableNow;
-use super::{Relations, SchemaStep, refuse_own_schema, shape_of, tell};
+use super::{Relations, SchemaStep, tell};
 use crate::error::{Error, Result, Who};
 
 /// The prefix of its messages.
@@ -61,7 +61,7 @@ impl Relations {
                     self.rewritten_plainly.remove(&oid);
                 }
             }
-            Event::Table { created, table } => return self.table_told(created, &table),
+            Event::Table { created, table } => return self.table_told(created, table),
             Event::Dropped { tables } => {
                 let mut steps = Vec::new();
                 for oid in tables {
@@ -82,19 +82,23 @@ impl Relations {
         self.known.ddl_trigger = is;
     }
 
-    fn table_told(&mut self, created: bool, now: &TableNow) -> Result<Vec<SchemaStep>> {
+    fn table_told(&mut self, created: bool, mut now: TableNow) -> Result<Vec<SchemaStep>> {
+        self.shaping.cut(&mut now);
+        let now = &now;
         let (schema, name) = (now.schema.as_str(), now.name.as_str());
         if !self.patterns.picks(schema, name) {
             // Renamed to where nobody looks: what Redshift has of it stays under its old name.
             self.is_news |= self.known.tables.remove(&now.oid).is_some();
             return Ok(Vec::new());
         }
-        refuse_own_schema(schema, name)?;
+        self.shaping.refuse_own_schema(schema, name)?;
         let columns = now.published();
         if columns.is_empty() {
             return Ok(Vec::new());
         }
-        let after = shape_of(now.oid, (schema, name), columns)?.table().clone();
+        let types = columns.iter().map(|column| column.type_oid);
+        self.shaping.types.learn((schema, name), types)?;
+        let after = self.shaping.shape(now.oid, (schema, name), columns)?.table().clone();
         let is_new = !self.known.tables.contains_key(&now.oid);
         let plain = self.rewritten_plainly.contains(&now.oid);
         let mut steps = self.become_known(after, Some(now), plain, false)?;

@@ -2,10 +2,10 @@
 //! told without reading them again.
 
 use re_dms_shared::manifest::{Column, Fill, OldValues, Table, TableChange};
-use re_dms_shared::types::RedshiftType;
+use re_dms_shared::types::{HASHED, RedshiftType};
 
 use super::look::TableNow;
-use crate::rows;
+use crate::rows::Constant;
 
 /// From one shape to another.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -16,7 +16,7 @@ pub(super) struct Difference {
 }
 
 /// What is known beside the shapes.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub(super) struct Evidence<'a> {
     /// The catalog's view of the table after.
     pub(super) now: Option<&'a TableNow>,
@@ -24,6 +24,8 @@ pub(super) struct Evidence<'a> {
     pub(super) rewritten: bool,
     /// If it did, then surely by the types' own casts: there was no USING.
     pub(super) plain: bool,
+    /// A column's value as data files have it.
+    pub(super) constant: &'a dyn Fn(&Column, &str) -> Option<Constant>,
 }
 
 /// Compares. Columns are the same that have the same attribute number, or, where a number is not known, the same name.
@@ -73,7 +75,7 @@ fn fill(column: &Column, evidence: Evidence<'_>, unproven: &mut Vec<String>) -> 
         return Fill::Null;
     }
     match &now.value {
-        Some(value) if now.missing => match rows::constant(column, value) {
+        Some(value) if now.missing => match (evidence.constant)(column, value) {
             Some((Some(text), _)) => Fill::Value(text),
             Some((None, _)) | None => {
                 unproven.push(format!(
@@ -101,7 +103,7 @@ fn retype(
     unproven: &mut Vec<String>,
 ) -> Option<TableChange> {
     let same_type = (old.type_oid, old.type_modifier) == (new.type_oid, new.type_modifier);
-    if same_type && old.redshift_type == new.redshift_type {
+    if same_type && fits(old.redshift_type, new.redshift_type) {
         return None;
     }
     let conversion = conversion(old, new);
@@ -133,6 +135,14 @@ fn retype(
     })
 }
 
+/// Whether the column can stay as it is: a key's columns are wider than others, and may be no longer the key's.
+fn fits(is: RedshiftType, wanted: RedshiftType) -> bool {
+    match (is, wanted) {
+        (RedshiftType::Varchar(is), RedshiftType::Varchar(wanted)) => is >= wanted,
+        _ => is == wanted,
+    }
+}
+
 /// What Redshift makes of the old values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Conversion {
@@ -162,6 +172,7 @@ fn conversion(old: &Column, new: &Column) -> Conversion {
     let is_text = |ty: RedshiftType| matches!(ty, RedshiftType::Varchar(_));
     let (from, to) = (old.redshift_type, new.redshift_type);
     match (old.type_oid, new.type_oid) {
+        (HASHED, _) | (_, HASHED) if old.type_oid != new.type_oid => Conversion::None,
         (INT2 | INT4 | INT8, INT2 | INT4 | INT8) => Conversion::Exact,
         (INT2 | INT4 | INT8, NUMERIC | TEXT | VARCHAR) => Conversion::Exact,
         (INT2 | INT4 | INT8 | FLOAT4, FLOAT8) | (INT2, FLOAT4) => Conversion::Exact,

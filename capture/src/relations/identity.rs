@@ -11,9 +11,8 @@ use std::collections::HashMap;
 
 use re_dms_shared::Lsn;
 
-use crate::batch::can_be_key;
 use crate::error::{Error, Result, Who};
-use crate::pgoutput::{Relation, ReplicaIdentity};
+use crate::pgoutput::{Relation, RelationColumn, ReplicaIdentity};
 
 /// A table as the catalog has it now.
 #[derive(Clone, Debug)]
@@ -67,7 +66,14 @@ impl Identities {
         Self { ask, at: Lsn::ZERO, seen: HashMap::new() }
     }
 
-    pub(super) fn of(&mut self, relation: &Relation<'_>) -> Result<Identity> {
+    /// `is_excluded` says by a column's name whether the stream has lost it, `can_be_key` whether its type tells rows apart
+    /// in Redshift.
+    pub(super) fn of(
+        &mut self,
+        relation: &Relation<'_>,
+        is_excluded: &dyn Fn(&str) -> bool,
+        can_be_key: &dyn Fn(&RelationColumn<'_>) -> bool,
+    ) -> Result<Identity> {
         if relation.replica_identity != ReplicaIdentity::Full {
             return Ok(Identity::Key(relation.columns.iter().map(|column| column.key).collect()));
         }
@@ -85,13 +91,13 @@ impl Identities {
         let Some(primary_key) = table.primary_key else { return Ok(Identity::WholeRow) };
         // Names alone would not tell that two columns have swapped theirs since.
         let described = relation.columns.iter().map(|column| column.name);
-        if !described.eq(table.columns.iter().map(String::as_str)) {
+        if !described.eq(table.columns.iter().map(String::as_str).filter(|name| !is_excluded(name))) {
             return Ok(Identity::WholeRow);
         }
         let is_key = |name: &str| primary_key.columns.iter().any(|key| key == name);
         let keys: Vec<bool> = relation.columns.iter().map(|column| is_key(column.name)).collect();
         let flagged = relation.columns.iter().zip(&keys).filter(|(_, key)| **key);
-        if !flagged.clone().all(|(column, _)| can_be_key(column.type_oid, column.type_modifier))
+        if !flagged.clone().all(|(column, _)| can_be_key(column))
             || flagged.count() != primary_key.columns.len()
         {
             return Ok(Identity::WholeRow);

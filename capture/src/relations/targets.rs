@@ -2,7 +2,6 @@
 //! tables of the source would become one.
 
 use re_dms_shared::manifest::{SchemaChange, Table, TableChange};
-use re_dms_shared::names::target_name;
 
 use super::known::source_name;
 use super::look::TableNow;
@@ -31,10 +30,9 @@ impl Relations {
         now: Option<&TableNow>,
     ) -> Result<SchemaStep> {
         let Some(owner_now) = owner_now else { return self.drop_known(owner) };
-        let is_at = |table: &TableNow| {
-            (target_name(&table.schema), target_name(&table.name))
-                == (after.target_schema.clone(), after.target_name.clone())
-        };
+        let target = |table: &TableNow| self.shaping.target(&table.schema, &table.name);
+        let is_at =
+            |table: &TableNow| target(table) == (after.target_schema.clone(), after.target_name.clone());
         if is_at(owner_now) && now.is_some_and(is_at) {
             return Err(Error::fatal(
                 Who::Stream,
@@ -49,7 +47,7 @@ impl Relations {
                 "rename one of them, or exclude one (source.exclude)",
             ));
         }
-        let to = (target_name(&owner_now.schema), target_name(&owner_now.name));
+        let to = target(owner_now);
         let is_free = self.known.owner((&to.0, &to.1), owner).is_none() && !is_at(owner_now);
         // Until it is described again under its own name it waits under one that nobody else has.
         let to = if is_free { to } else { (after.target_schema.clone(), format!("re_dms_moved_{owner}")) };

@@ -1,19 +1,21 @@
 //! One value outside of a row: what rows from before have in a new column.
 
 use re_dms_shared::manifest::Column;
-use re_dms_shared::types::map_type;
+use re_dms_shared::types::{ColumnRules, ValueClass};
 
 use super::csv::NULL;
 use super::value::{ColumnWriter, Outcome, Scratch};
 
-/// The text that a data file would have for the value, and whether it met a policy; no text if it becomes NULL.
+/// The text that a data file would have for a value, and whether it met a policy; no text if it becomes NULL.
+pub type Constant = (Option<String>, bool);
+
+/// A value as a data file would have it.
 ///
 /// None for a value that is not of its type's form.
 #[must_use]
-pub fn constant(column: &Column, value: &str) -> Option<(Option<String>, bool)> {
-    let class = map_type(column.type_oid, column.type_modifier).class;
+pub fn constant(column: &Column, class: &ValueClass, rules: ColumnRules, value: &str) -> Option<Constant> {
     let mut field = Vec::new();
-    let writer = ColumnWriter::new(column, class);
+    let writer = ColumnWriter::new(column, class, rules);
     let outcome = writer.write(value.as_bytes(), &mut Scratch::default(), &mut field).ok()?;
     if field == [NULL] {
         return Some((None, outcome != Outcome::EXACT));
@@ -26,6 +28,8 @@ pub fn constant(column: &Column, value: &str) -> Option<(Option<String>, bool)> 
 
 #[cfg(test)]
 mod tests {
+    use re_dms_shared::types::map_type;
+
     use super::*;
 
     #[test]
@@ -43,7 +47,7 @@ mod tests {
                 redshift_type,
                 key: false,
             };
-            constant(&column, value)
+            constant(&column, &map_type(type_oid, -1).class, ColumnRules::default(), value)
         };
         let exact = |text: &str| Some((Some(text.to_owned()), false));
         assert_eq!(of(25, " a \"quoted\", text\n"), exact(" a \"quoted\", text\n"));

@@ -16,6 +16,20 @@ pub enum RenderError {
         /// The form that it should have.
         expected: &'static str,
     },
+    /// Redshift can't hold the value, and the column's policy is to stop.
+    #[error(
+        "table {table}, column {column}: Redshift can't hold a value, and {policy} is \"error\" there \
+         (hint: choose another policy, or another type for the column, in [types] or in a [[columns]] entry; or change \
+         the value on the source and exclude the table)"
+    )]
+    Refused {
+        /// `schema.name` on the source.
+        table: String,
+        /// Name on the source.
+        column: String,
+        /// The policy's key in the configuration.
+        policy: &'static str,
+    },
     /// A key would arrive as another one, or as NULL.
     #[error(
         "table {table}, column {column}: a key's value has no exact form in Redshift \

@@ -7,7 +7,7 @@ use super::csv::NULL;
 use super::error::RenderError;
 use super::present::Cursor;
 use super::split::{FileRows, LoadContext};
-use super::value::{ColumnWriter, MAX_ROW_BYTES, Malformed, Outcome, Scratch};
+use super::value::{ColumnWriter, Failure, MAX_ROW_BYTES, Outcome, Scratch};
 use crate::batch::LoadData;
 use crate::pgoutput::{Cell, Tuple};
 
@@ -36,6 +36,7 @@ pub struct FileSummary {
 pub(super) struct Tally {
     pub(super) nulled: u64,
     pub(super) truncated: u64,
+    pub(super) saturated: u64,
 }
 
 impl FileRows {
@@ -121,10 +122,12 @@ struct Renderer<'a> {
 impl<'a> Renderer<'a> {
     fn new(context: &'a LoadContext, removals_before: u64) -> Self {
         let shape = &context.shape;
-        let columns = shape.columns().iter().zip(shape.classes());
+        let columns = shape.columns().iter().zip(shape.classes()).zip(shape.rules());
         Self {
             context,
-            columns: columns.map(|(column, &class)| ColumnWriter::new(column, class)).collect(),
+            columns: columns
+                .map(|((column, class), &rules)| ColumnWriter::new(column, class, rules))
+                .collect(),
             cursor: Cursor::default(),
             removals_before,
             tallies: vec![Tally::default(); shape.columns().len()],
@@ -156,6 +159,7 @@ impl<'a> Renderer<'a> {
             if row.operation != Operation::Remove {
                 self.tallies[position].nulled += u64::from(outcome.nulled);
                 self.tallies[position].truncated += u64::from(outcome.truncated);
+                self.tallies[position].saturated += u64::from(outcome.saturated);
             }
         }
         match row.operation {
@@ -252,7 +256,7 @@ impl<'a> Renderer<'a> {
         value: &[u8],
         out: &mut Vec<u8>,
     ) -> Result<Outcome, RenderError> {
-        let writer = self.columns[position];
+        let writer = &self.columns[position];
         let table = || self.context.shape.source_name();
         let column = || self.context.shape.columns()[position].name.clone();
         match writer.write(value, &mut self.scratch, out) {
@@ -260,8 +264,11 @@ impl<'a> Renderer<'a> {
                 Err(RenderError::KeyNotExact { table: table(), column: column() })
             }
             Ok(outcome) => Ok(outcome),
-            Err(Malformed(expected)) => {
+            Err(Failure::Malformed(expected)) => {
                 Err(RenderError::Malformed { table: table(), column: column(), expected })
+            }
+            Err(Failure::Refused(policy)) => {
+                Err(RenderError::Refused { table: table(), column: column(), policy })
             }
         }
     }

@@ -139,11 +139,13 @@ impl LoadContext {
             for (sum, tally) in tallies.iter_mut().zip(file.tallies) {
                 sum.nulled += tally.nulled;
                 sum.truncated += tally.truncated;
+                sum.saturated += tally.saturated;
             }
         }
         let columns = self.shape.columns().iter().zip(&tallies);
         let policies = columns.flat_map(|(column, tally)| {
-            [("null", tally.nulled), ("truncate", tally.truncated)].map(|(policy, values)| Altered {
+            let met = [("null", tally.nulled), ("truncate", tally.truncated), ("saturate", tally.saturated)];
+            met.map(|(policy, values)| Altered {
                 column: column.name.clone(),
                 policy: policy.to_owned(),
                 values,

@@ -1,34 +1,44 @@
 //! One value: from PostgreSQL's text form to the text that `COPY` reads for its column.
 
 use re_dms_shared::manifest::Column;
-use re_dms_shared::types::{ElementClass, RedshiftType, ValueClass};
+use re_dms_shared::types::{ColumnRules, JsonForm, Policy, RedshiftType, ValueClass};
 
-use super::array;
 use super::csv::{NULL, push_field};
-use super::json;
+use super::{json, number, structure};
 
 /// The longest row that Redshift loads is documented as 4 MB (`redshift.md`, 1.6); the smaller reading of that, less
 /// what a removal has beyond the row itself: whether a row is too long must not depend on what is done with it.
 pub(super) const MAX_ROW_BYTES: usize = 4_000_000 - 64;
 
-/// Which policies a value met.
+/// The longest value of a GEOMETRY or GEOGRAPHY, in bytes (`redshift.md`, 2.1).
+const MAX_GEOMETRY_BYTES: usize = 1_048_447;
+
+/// Which policy a value met.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Outcome {
-    /// It, or an element of it, became NULL.
+    /// It became NULL.
     pub(super) nulled: bool,
-    /// It, or an element of it, was cut.
+    /// It was cut.
     pub(super) truncated: bool,
+    /// It became the nearest one that there is.
+    pub(super) saturated: bool,
 }
 
 impl Outcome {
-    pub(super) const EXACT: Outcome = Outcome { nulled: false, truncated: false };
-    pub(super) const NULLED: Outcome = Outcome { nulled: true, truncated: false };
-    pub(super) const TRUNCATED: Outcome = Outcome { nulled: false, truncated: true };
+    pub(super) const EXACT: Outcome = Outcome { nulled: false, truncated: false, saturated: false };
+    pub(super) const NULLED: Outcome = Outcome { nulled: true, ..Outcome::EXACT };
+    pub(super) const TRUNCATED: Outcome = Outcome { truncated: true, ..Outcome::EXACT };
+    pub(super) const SATURATED: Outcome = Outcome { saturated: true, ..Outcome::EXACT };
 }
 
-/// The text is not of its type's form; what that form is.
+/// Why a value can't be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Malformed(pub(super) &'static str);
+pub(super) enum Failure {
+    /// The text is not of its type's form; what that form is.
+    Malformed(&'static str),
+    /// Redshift can't hold it, and the column's policy for that is to stop; the policy's key in the configuration.
+    Refused(&'static str),
+}
 
 /// Buffers for values that change on their way.
 #[derive(Debug, Default)]
@@ -38,11 +48,13 @@ pub(super) struct Scratch {
 }
 
 /// How one column's values are written.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct ColumnWriter {
     /// Part of the key.
     pub(super) key: bool,
     class: ValueClass,
+    redshift: RedshiftType,
+    rules: ColumnRules,
     form: Form,
 }
 
@@ -54,94 +66,137 @@ enum Form {
         max_bytes: usize,
     },
     Number,
+    Decimal {
+        precision: usize,
+        scale: usize,
+    },
     Money,
-    DateTime,
+    Date,
     Bytea {
         max_bytes: usize,
     },
+    Geometry,
     Json,
-    Array(ElementClass),
+    Hstore,
+    Structure,
 }
 
 impl ColumnWriter {
-    pub(super) fn new(column: &Column, class: ValueClass) -> Self {
+    pub(super) fn new(column: &Column, class: &ValueClass, rules: ColumnRules) -> Self {
         let form = match (class, column.redshift_type) {
             (ValueClass::Verbatim | ValueClass::Text, RedshiftType::Varchar(max_bytes)) => {
                 Form::Text { max_bytes: usize::from(max_bytes) }
             }
             (ValueClass::Verbatim, _) => Form::Plain,
             (ValueClass::Text, _) => Form::Text { max_bytes: usize::from(u16::MAX) },
-            (ValueClass::Float | ValueClass::Numeric, _) => Form::Number,
+            (ValueClass::Decimal, RedshiftType::Decimal { precision, scale }) => {
+                Form::Decimal { precision: precision.into(), scale: scale.into() }
+            }
+            (ValueClass::Float | ValueClass::Numeric | ValueClass::Decimal, _) => Form::Number,
             (ValueClass::Money, _) => Form::Money,
-            (ValueClass::DateTime, _) => Form::DateTime,
+            (ValueClass::Date | ValueClass::Timestamp | ValueClass::TimestampTz, _) => Form::Date,
             (ValueClass::Bytea, RedshiftType::Varbyte(max_bytes)) => {
                 Form::Bytea { max_bytes: max_bytes as usize }
             }
             (ValueClass::Bytea, _) => Form::Bytea { max_bytes: usize::MAX },
+            (ValueClass::Geometry, _) => Form::Geometry,
             (ValueClass::Json, _) => Form::Json,
-            (ValueClass::Array(element), _) => Form::Array(element),
+            (ValueClass::Hstore, _) => Form::Hstore,
+            (ValueClass::Structure(_), _) => Form::Structure,
         };
-        Self { key: column.key, class, form }
+        Self { key: column.key, class: class.clone(), redshift: column.redshift_type, rules, form }
     }
 
     /// Whether another value of the source's may be equal to this one in Redshift: −0 is 0 there, and JSON arrays have
     /// no bounds.
-    pub(super) fn has_twin(self, value: &[u8]) -> bool {
+    pub(super) fn has_twin(&self, value: &[u8]) -> bool {
         match self.class {
             ValueClass::Float => value == b"-0",
-            ValueClass::Array(_) => value.first() == Some(&b'['),
+            ValueClass::Structure(JsonForm::Array { .. }) => value.first() == Some(&b'['),
             _ => false,
         }
     }
 
     /// Writes the value as a CSV field.
     pub(super) fn write(
-        self,
+        &self,
         value: &[u8],
         scratch: &mut Scratch,
         out: &mut Vec<u8>,
-    ) -> Result<Outcome, Malformed> {
+    ) -> Result<Outcome, Failure> {
+        let rules = &self.rules;
         match self.form {
             Form::Plain => out.extend_from_slice(value),
+            Form::Text { max_bytes } if value.len() <= max_bytes => push_field(value, out),
             Form::Text { max_bytes } => {
-                let kept = cut(value, max_bytes);
-                push_field(kept, out);
-                if kept.len() < value.len() {
-                    return Ok(Outcome::TRUNCATED);
-                }
+                return match rules.long_text {
+                    Policy::Error => Err(Failure::Refused("types.long_text")),
+                    Policy::Null => Ok(nulled(out)),
+                    Policy::Truncate | Policy::Saturate => {
+                        push_field(cut(value, max_bytes), out);
+                        Ok(Outcome::TRUNCATED)
+                    }
+                };
             }
-            Form::Number if is_finite_number(value) => out.extend_from_slice(value),
-            Form::Number if is_special_number(value) => return Ok(nulled(out)),
-            Form::Number => return Err(Malformed("a number")),
-            Form::Money => push_money(value, out)?,
-            Form::DateTime if is_plain_date(value) => out.extend_from_slice(value),
-            Form::DateTime if is_special_date(value) => return Ok(nulled(out)),
-            Form::DateTime => return Err(Malformed("a date in ISO form")),
+            Form::Number if number::is_finite(value) => out.extend_from_slice(value),
+            Form::Number | Form::Decimal { .. } if number::is_special(value) => {
+                return null_or_refuse(rules.nan, "types.nan", out);
+            }
+            Form::Number => return Err(Failure::Malformed("a number")),
+            Form::Decimal { precision, scale } => {
+                return number::push_decimal(value, precision, scale, rules.inexact, out);
+            }
+            Form::Money => number::push_money(value, out)?,
+            Form::Date if is_plain_date(value) => out.extend_from_slice(value),
+            Form::Date if is_special_date(value) => {
+                if rules.date != Policy::Saturate {
+                    return null_or_refuse(rules.date, "types.date", out);
+                }
+                out.extend_from_slice(nearest_date(value, self.redshift));
+                return Ok(Outcome::SATURATED);
+            }
+            Form::Date => return Err(Failure::Malformed("a date in ISO form")),
             Form::Bytea { max_bytes } => {
-                let digits = value.strip_prefix(b"\\x").ok_or(Malformed("bytea in hex form"))?;
+                let digits = value.strip_prefix(b"\\x").ok_or(Failure::Malformed("bytea in hex form"))?;
                 // COPY reads an empty field of any type but VARCHAR as NULL (`redshift.md`, 1.2).
                 if digits.is_empty() || digits.len() / 2 > max_bytes {
-                    return Ok(nulled(out));
+                    return null_or_refuse(rules.long_bytes, "types.long_bytes", out);
                 }
                 out.extend_from_slice(digits);
             }
+            Form::Geometry if value.len() / 2 > MAX_GEOMETRY_BYTES => {
+                return null_or_refuse(rules.long_bytes, "types.long_bytes", out);
+            }
+            Form::Geometry => push_field(value, out),
             Form::Json if json::is_loadable(value) => push_field(value, out),
-            Form::Json => return Ok(nulled(out)),
+            Form::Json => return null_or_refuse(rules.json, "types.json", out),
             // As JSON it gets longer rather than shorter.
-            Form::Array(_) if value.len() > MAX_ROW_BYTES => return Ok(nulled(out)),
-            Form::Array(element) => {
-                let Scratch { json, element: buffer } = scratch;
+            Form::Structure | Form::Hstore if value.len() > MAX_ROW_BYTES => {
+                return null_or_refuse(rules.json, "types.json", out);
+            }
+            Form::Structure | Form::Hstore => {
+                let Scratch { json, element } = scratch;
                 json.clear();
-                let outcome = array::push_json(value, element, buffer, json)?;
+                match &self.class {
+                    ValueClass::Structure(form) => structure::push_json(value, form, element, json)?,
+                    _ => structure::push_hstore(value, element, json)?,
+                }
+                if !json::is_loadable(json) {
+                    return null_or_refuse(rules.json, "types.json", out);
+                }
                 push_field(json, out);
-                return Ok(outcome);
             }
         }
         Ok(Outcome::EXACT)
     }
 }
 
-fn nulled(out: &mut Vec<u8>) -> Outcome {
+/// What the policy does that can do no more than these two.
+fn null_or_refuse(policy: Policy, key: &'static str, out: &mut Vec<u8>) -> Result<Outcome, Failure> {
+    if policy == Policy::Error { Err(Failure::Refused(key)) } else { Ok(nulled(out)) }
+}
+
+pub(super) fn nulled(out: &mut Vec<u8>) -> Outcome {
     out.push(NULL);
     Outcome::NULLED
 }
@@ -156,27 +211,6 @@ pub(super) fn cut(text: &[u8], max_bytes: usize) -> &[u8] {
     &text[..end]
 }
 
-/// Digits, perhaps with a sign, a point and an exponent: PostgreSQL prints finite numbers in no other way.
-pub(super) fn is_finite_number(value: &[u8]) -> bool {
-    let digits = value.strip_prefix(b"-").unwrap_or(value);
-    digits.first().is_some_and(u8::is_ascii_digit)
-        && digits.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'.' | b'e' | b'E' | b'+' | b'-'))
-}
-
-pub(super) fn is_special_number(value: &[u8]) -> bool {
-    matches!(value, b"NaN" | b"Infinity" | b"-Infinity")
-}
-
-/// `$1,234.56` without its ornaments.
-fn push_money(value: &[u8], out: &mut Vec<u8>) -> Result<(), Malformed> {
-    let plain = |byte: u8| matches!(byte, b'0'..=b'9' | b'.' | b'-');
-    if !value.iter().all(|&byte| plain(byte) || matches!(byte, b'$' | b',')) {
-        return Err(Malformed("money as the C locale prints it"));
-    }
-    out.extend(value.iter().copied().filter(|&byte| plain(byte)));
-    Ok(())
-}
-
 /// A date or timestamp with a year from 1 to 9999 of our era.
 fn is_plain_date(value: &[u8]) -> bool {
     let year = value.first_chunk::<4>();
@@ -189,6 +223,19 @@ fn is_special_date(value: &[u8]) -> bool {
     let year_digits = value.iter().take_while(|byte| byte.is_ascii_digit()).count();
     let has_date = year_digits >= 4 && value.get(year_digits) == Some(&b'-');
     has_date || matches!(value, b"infinity" | b"-infinity")
+}
+
+/// The first or the last date that is loaded.
+fn nearest_date(value: &[u8], redshift: RedshiftType) -> &'static [u8] {
+    let early = value == b"-infinity" || value.ends_with(b" BC");
+    match (redshift, early) {
+        (RedshiftType::Date, true) => b"0001-01-01",
+        (RedshiftType::Date, false) => b"9999-12-31",
+        (RedshiftType::TimestampTz, true) => b"0001-01-01 00:00:00+00",
+        (RedshiftType::TimestampTz, false) => b"9999-12-31 23:59:59.999999+00",
+        (_, true) => b"0001-01-01 00:00:00",
+        (_, false) => b"9999-12-31 23:59:59.999999",
+    }
 }
 
 #[cfg(test)]

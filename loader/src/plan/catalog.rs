@@ -153,6 +153,8 @@ impl CatalogColumn {
             "timestamp without time zone" | "timestamp" => R::Timestamp,
             "timestamp with time zone" | "timestamptz" => R::TimestampTz,
             "super" => R::Super,
+            "geometry" => R::Geometry,
+            "geography" => R::Geography,
             "varbyte" | "binary varying" => R::Varbyte(number(length, 16_777_216)),
             _ => return CatalogColumn::Foreign(data_type.to_owned()),
         };

@@ -47,6 +47,7 @@ pub(super) fn same_value(ty: RedshiftType, ours: &str, theirs: &str) -> Vec<Stri
         R::TimestampTz => vec![or("CAST('2000-01-01 00:00:00+00' AS TIMESTAMPTZ)"), presence()],
         R::Varbyte(_) => bytes(ours, theirs),
         R::Super => bytes(&serialized(ours), &serialized(theirs)),
+        R::Geometry | R::Geography => bytes(&ewkb(ours), &ewkb(theirs)),
     }
 }
 
@@ -57,6 +58,7 @@ pub(super) fn group(ty: RedshiftType, column: &str) -> Vec<String> {
         R::Varchar(_) => vec![column.to_owned(), format!("LEN({column})")],
         R::Real | R::DoublePrecision => vec![column.to_owned(), binary(column)],
         R::Super => vec![serialized(column)],
+        R::Geometry | R::Geography => vec![ewkb(column)],
         _ => vec![column.to_owned()],
     }
 }
@@ -65,6 +67,11 @@ pub(super) fn group(ty: RedshiftType, column: &str) -> Vec<String> {
 /// wider than the segment's.
 fn binary(float: &str) -> String {
     format!("FNV_HASH(CAST({float} AS DOUBLE PRECISION))")
+}
+
+/// A shape's bytes, as they were loaded.
+fn ewkb(column: &str) -> String {
+    format!("ST_AsEWKB({column})")
 }
 
 /// As JSON text, and unlike JSON_SERIALIZE without a VARCHAR's limit.

@@ -2,7 +2,7 @@
 //! after the declared policies. The source's expression does to a value what the policy does (NULL instead of what
 //! Redshift has no value for, text cut at a character's end); the warehouse's only prints.
 
-use re_dms_shared::types::{ElementClass, RedshiftType, ValueClass};
+use re_dms_shared::types::{Policy, RedshiftType, ValueClass};
 
 use super::catalog::SourceColumn;
 
@@ -27,17 +27,30 @@ pub(super) fn expected_types(redshift: RedshiftType) -> &'static [&'static str] 
         RedshiftType::TimestampTz => &["timestamptz"],
         RedshiftType::Super => &["jsonb"],
         RedshiftType::Varbyte(_) => &["bytea"],
+        RedshiftType::Geometry => &["geometry"],
+        RedshiftType::Geography => &["geography"],
     }
 }
 
+/// The longest value of a GEOMETRY or GEOGRAPHY, in bytes.
+const GEOMETRY_BYTES: u32 = 1_048_447;
+
 /// `c` is the quoted column on the source.
 pub(super) fn source(column: &SourceColumn, c: &str) -> String {
-    match column.mapping.class {
+    if let Some(hash) = &column.hash {
+        return hash.expression(&printed(c));
+    }
+    match &column.mapping.class {
         ValueClass::Verbatim => verbatim(column, c),
         ValueClass::Text => {
             let text = if is_character(column.type_oid) { format!("{c}::text") } else { printed(c) };
-            match column.mapping.redshift {
-                RedshiftType::Varchar(bytes) => untrailed(column, &cut(&text, bytes)),
+            match (column.mapping.redshift, column.rules.long_text) {
+                (RedshiftType::Varchar(bytes), Policy::Truncate) => untrailed(column, &cut(&text, bytes)),
+                (RedshiftType::Varchar(bytes), _) => {
+                    let text = untrailed(column, &text);
+                    let utf8 = format!("convert_to({text}, 'UTF8')");
+                    format!("CASE WHEN octet_length({utf8}) <= {bytes} THEN {text} END")
+                }
                 _ => text,
             }
         }
@@ -45,43 +58,69 @@ pub(super) fn source(column: &SourceColumn, c: &str) -> String {
             format!("CASE WHEN {c} NOT IN ('NaN', 'Infinity', '-Infinity') THEN {c}::text END")
         }
         ValueClass::Numeric => format!("trim_scale(NULLIF({c}, 'NaN'))::text"),
+        ValueClass::Decimal => decimal(column, &format!("{c}::numeric")),
         ValueClass::Money => format!("trim_scale({c}::numeric)::text"),
-        // Comparison with the infinities comes out right: they are outside.
-        ValueClass::DateTime => {
-            format!("CASE WHEN {c} >= '0001-01-01' AND {c} < '10000-01-01' THEN {c}::text END")
-        }
+        ValueClass::Date => date(column, c, "9999-12-31"),
+        ValueClass::Timestamp => date(column, c, "9999-12-31 23:59:59.999999"),
+        ValueClass::TimestampTz => date(column, c, "9999-12-31 23:59:59.999999+00"),
         ValueClass::Bytea => match column.mapping.redshift {
             RedshiftType::Varbyte(bytes) => {
                 format!("CASE WHEN octet_length({c}) BETWEEN 1 AND {bytes} THEN encode({c}, 'hex') END")
             }
             _ => format!("encode({c}, 'hex')"),
         },
-        ValueClass::Json => within_super(&format!("{c}::jsonb")),
-        // By way of the array's text: elements exactly as PostgreSQL prints them.
-        ValueClass::Array(ElementClass::Text) => within_super(&format!("to_jsonb({c}::text::text[])")),
-        ValueClass::Array(ElementClass::Number) => {
-            // NaN and infinities become strings, the only ones here.
-            let json = format!("to_jsonb({c}::text::numeric[])::text");
-            format!("regexp_replace({json}, '\"[^\"]*\"', 'null', 'g')")
+        ValueClass::Geometry => {
+            format!("CASE WHEN octet_length({c}::text) / 2 <= {GEOMETRY_BYTES} THEN {c}::text END")
         }
-        ValueClass::Array(ElementClass::Boolean) => format!("to_jsonb({c})::text"),
-        ValueClass::Array(ElementClass::Json) => within_super(&format!("to_jsonb({c})")),
+        ValueClass::Json => {
+            within_super(&format!("(CASE WHEN {c}::text !~* '{NO_CHARACTER}' THEN {c}::jsonb END)"))
+        }
+        ValueClass::Hstore | ValueClass::Structure(_) => within_super(&format!("to_jsonb({c})")),
+    }
+}
+
+/// An escape in JSON that stands for no character that can be stored: NUL, or half a surrogate pair. The type `json` lets
+/// them through. A backslash before it, if there is one, must be half of an escaped one.
+const NO_CHARACTER: &str = r"(?<!\\)(\\\\)*(\\u0000|\\ud[89ab][0-9a-f]{2}(?!\\ud[c-f][0-9a-f]{2})|(?<!\\ud[89ab][0-9a-f]{2})\\ud[c-f][0-9a-f]{2})";
+
+/// What has no room in the column is its nearest value, or NULL; under the policy `error` it does not arrive.
+fn decimal(column: &SourceColumn, number: &str) -> String {
+    let RedshiftType::Decimal { precision, scale } = column.mapping.redshift else {
+        return format!("trim_scale({number})::text");
+    };
+    let digits = |count: u8| "9".repeat(count.into());
+    let largest = format!("{}.{}", digits(precision - scale), digits(scale));
+    match column.rules.inexact {
+        Policy::Saturate => format!(
+            "CASE WHEN {number} NOT IN ('NaN', 'Infinity', '-Infinity') \
+             THEN trim_scale(LEAST(GREATEST(round({number}, {scale}), -0{largest}), 0{largest}))::text END"
+        ),
+        _ => format!(
+            "CASE WHEN abs({number}) <= 0{largest} AND {number} = round({number}, {scale}) \
+             THEN trim_scale({number})::text END"
+        ),
+    }
+}
+
+/// Comparison with the infinities comes out right: they are outside.
+fn date(column: &SourceColumn, c: &str, last: &str) -> String {
+    match column.rules.date {
+        Policy::Saturate => format!("LEAST(GREATEST({c}, '0001-01-01'), '{last}')::text"),
+        _ => format!("CASE WHEN {c} >= '0001-01-01' AND {c} < '10000-01-01' THEN {c}::text END"),
     }
 }
 
 /// `c` is the quoted column in the warehouse, of one of the [`expected_types`].
 pub(super) fn target(column: &SourceColumn, c: &str) -> String {
-    match column.mapping.class {
+    match &column.mapping.class {
         ValueClass::Verbatim => match column.mapping.redshift {
             RedshiftType::TimeTz => verbatim(column, c),
             _ => format!("{c}::text"),
         },
         ValueClass::Text => untrailed(column, &format!("{c}::text")),
-        ValueClass::Numeric | ValueClass::Money => format!("trim_scale({c})::text"),
+        ValueClass::Numeric | ValueClass::Decimal | ValueClass::Money => format!("trim_scale({c})::text"),
         ValueClass::Bytea => format!("encode({c}, 'hex')"),
-        ValueClass::Float | ValueClass::DateTime | ValueClass::Json | ValueClass::Array(_) => {
-            format!("{c}::text")
-        }
+        _ => format!("{c}::text"),
     }
 }
 

@@ -1,8 +1,10 @@
 //! Tables and columns on both sides, from their catalogs.
 
 use re_dms_shared::names::{target_column, target_name};
-use re_dms_shared::types::{TypeMapping, map_type};
+use re_dms_shared::types::{ColumnRules, HASHED, SourceType, TypeMapping, catalog, map_column, map_type};
 use tokio_postgres::{Client, Error};
+
+use super::rules::{Hash, Rules};
 
 /// A table of the source.
 #[derive(Clone, Debug)]
@@ -12,21 +14,25 @@ pub(super) struct SourceTable {
     /// A partitioned table's rows are its partitions' rows; an ordinary table's are its own alone, whatever inherits.
     pub(super) partitioned: bool,
     pub(super) columns: Vec<SourceColumn>,
+    /// Names of columns that are not replicated.
+    pub(super) left_out: Vec<String>,
+    /// Its schema's name in Redshift.
+    pub(super) target_schema: String,
 }
 
 /// A column of the source.
 #[derive(Clone, Debug)]
 pub(super) struct SourceColumn {
     pub(super) name: String,
+    /// Behind domains; [`HASHED`] if the OID says nothing.
     pub(super) type_oid: u32,
     pub(super) mapping: TypeMapping,
+    pub(super) rules: ColumnRules,
+    /// Set if only its values' hashes arrive.
+    pub(super) hash: Option<Hash>,
 }
 
 impl SourceTable {
-    pub(super) fn target_schema(&self) -> String {
-        target_name(&self.schema)
-    }
-
     pub(super) fn target_name(&self) -> String {
         target_name(&self.name)
     }
@@ -47,7 +53,7 @@ pub(super) struct TargetColumn {
 
 /// All tables that can be replicated, by name: no partitions (their rows are their root's), nothing temporary or unlogged.
 /// Generated columns are not in the stream.
-pub(super) async fn source_tables(client: &Client) -> Result<Vec<SourceTable>, Error> {
+pub(super) async fn source_tables(client: &Client, rules: &Rules) -> Result<Vec<SourceTable>, Error> {
     let tables = client
         .query(
             "SELECT c.oid, n.nspname::text, c.relname::text, c.relkind = 'p'
@@ -68,18 +74,59 @@ pub(super) async fn source_tables(client: &Client) -> Result<Vec<SourceTable>, E
                 &[&row.get::<_, u32>(0)],
             )
             .await?;
-        let column = |row: &tokio_postgres::Row| {
-            let type_oid = row.get(1);
-            SourceColumn { name: row.get(0), type_oid, mapping: map_type(type_oid, row.get(2)) }
-        };
+        let (schema, name): (String, String) = (row.get(1), row.get(2));
+        let (mut kept, mut left_out) = (Vec::new(), Vec::new());
+        let oids: Vec<u32> = columns.iter().map(|column| column.get(1)).collect();
+        let types = types(client, &oids).await?;
+        for column in &columns {
+            let column_name: String = column.get(0);
+            if rules.columns.is_excluded(&schema, &name, &column_name) {
+                left_out.push(column_name);
+                continue;
+            }
+            let ty = catalog::build(column.get(1), &types);
+            let column_rules = rules.columns.rules(&schema, &name, &column_name);
+            let is_hashed = rules.columns.is_hashed(&schema, &name, &column_name);
+            let hash = rules.hash.clone().filter(|_| is_hashed);
+            let mapping = if is_hashed {
+                map_type(HASHED, -1)
+            } else {
+                // A type that can't be is refused by the capture.
+                map_column(&ty, column.get(2), false, &column_rules).unwrap_or_else(|_| map_type(HASHED, -1))
+            };
+            let type_oid = match ty.behind_domains(-1).0 {
+                SourceType::Oid(oid) => *oid,
+                _ => HASHED,
+            };
+            kept.push(SourceColumn { name: column_name, type_oid, mapping, rules: column_rules, hash });
+        }
+        let target_schema = rules.target_schema(&schema);
         found.push(SourceTable {
-            schema: row.get(1),
-            name: row.get(2),
+            schema,
+            name,
             partitioned: row.get(3),
-            columns: columns.iter().map(column).collect(),
+            columns: kept,
+            left_out,
+            target_schema,
         });
     }
     Ok(found)
+}
+
+/// What the catalog says of types.
+async fn types(client: &Client, oids: &[u32]) -> Result<Vec<catalog::Row>, Error> {
+    let rows = client.query(catalog::QUERY, &[&oids]).await?;
+    let row = |row: &tokio_postgres::Row| catalog::Row {
+        oid: row.get(0),
+        name: row.get(1),
+        kind: row.get(2),
+        of: row.get(3),
+        modifier: row.get(4),
+        delimiter: row.get(5),
+        field_names: row.get(6),
+        field_types: row.get(7),
+    };
+    Ok(rows.iter().map(row).collect())
 }
 
 /// The columns of a table of the warehouse; none if there is no such table.

@@ -32,7 +32,7 @@ struct Digest {
 pub(super) async fn compare(source: &Client, warehouse: &Client, table: &SourceTable) -> Result<TableReport> {
     let name = format!("{}.{}", table.schema, table.name);
     let ours = source_side(source, table);
-    let there = catalog::target_columns(warehouse, &table.target_schema(), &table.target_name()).await;
+    let there = catalog::target_columns(warehouse, &table.target_schema, &table.target_name()).await;
     let Some(columns) = there.map_err(Error::database(Part::Warehouse))? else {
         let rows = ours.digest(&[]).await?.rows;
         let verdict = match rows {
@@ -50,7 +50,8 @@ pub(super) async fn compare(source: &Client, warehouse: &Client, table: &SourceT
     let (our_hash, their_hash) = ([ours.row_hash()], [theirs.row_hash()]);
     let (mine, other) = tokio::try_join!(ours.digest(&our_hash), theirs.digest(&their_hash))?;
     let verdict = if mine == other {
-        Verdict::Equal { remark: None }
+        let left_out = (!table.left_out.is_empty()).then(|| format!("without {}", table.left_out.join(", ")));
+        Verdict::Equal { remark: left_out }
     } else {
         Verdict::Different { how: describe(table, &ours, &theirs).await? }
     };
@@ -78,7 +79,7 @@ fn target_side<'a>(client: &'a Client, table: &SourceTable) -> Side<'a> {
     Side {
         part: Part::Warehouse,
         client,
-        from: format!("{} AS t", sql::qualified(&table.target_schema(), &table.target_name())),
+        from: format!("{} AS t", sql::qualified(&table.target_schema, &table.target_name())),
         expressions: expressions.collect(),
     }
 }

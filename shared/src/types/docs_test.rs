@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{RedshiftType, TypeMapping, ValueClass, map_type};
+use super::{JsonForm, RedshiftType, TypeMapping, ValueClass, map_type};
 
 const PAGE: &str = include_str!("../../../docs/types.md");
 
@@ -49,36 +49,31 @@ const TYPES: &[(&str, u32, i32)] = &[
     ("tid", 27, -1),
     ("json", 114, -1),
     ("jsonb", 3802, -1),
-    ("boolean[]", 1000, -1),
-    ("smallint[]", 1005, -1),
     ("integer[]", 1007, -1),
-    ("bigint[]", 1016, -1),
-    ("oid[]", 1028, -1),
-    ("real[]", 1021, -1),
-    ("double precision[]", 1022, -1),
-    ("numeric[]", 1231, -1),
     ("text[]", 1009, -1),
-    ("varchar[]", 1015, -1),
-    ("char[]", 1014, -1),
-    ("name[]", 1003, -1),
-    ("uuid[]", 2951, -1),
-    ("date[]", 1182, -1),
-    ("time[]", 1183, -1),
-    ("timetz[]", 1270, -1),
-    ("timestamp[]", 1115, -1),
-    ("timestamptz[]", 1185, -1),
-    ("interval[]", 1187, -1),
-    ("inet[]", 1041, -1),
-    ("cidr[]", 651, -1),
-    ("macaddr[]", 1040, -1),
-    ("json[]", 199, -1),
     ("jsonb[]", 3807, -1),
-    ("bit", 1560, 1),
-    ("xml", 142, -1),
+    ("timestamptz[]", 1185, -1),
+    ("numeric[]", 1231, -1),
+    ("box[]", 1020, -1),
+    ("bit(4)", 1560, 4),
+    ("bit varying(9)", 1562, 9),
+    ("bit varying", 1562, -1),
     ("int4range", 3904, -1),
-    ("bytea[]", 1001, -1),
+    ("int8range", 3926, -1),
+    ("daterange", 3912, -1),
+    ("tsrange", 3908, -1),
+    ("tstzrange", 3910, -1),
     ("point", 600, -1),
+    ("line", 628, -1),
+    ("lseg", 601, -1),
+    ("box", 603, -1),
+    ("circle", 718, -1),
+    ("xml", 142, -1),
     ("tsvector", 3614, -1),
+    ("path", 602, -1),
+    ("numrange", 3906, -1),
+    ("int4multirange", 4451, -1),
+    ("regclass", 2205, -1),
 ];
 
 /// `numeric(p,s)`'s modifier.
@@ -120,6 +115,9 @@ fn every_mapped_type_is_in_the_page() {
     }
     let unlisted = TypeMapping { redshift: RedshiftType::VARCHAR_MAX, class: ValueClass::Text };
     // Built-in types have OIDs below 10,000.
-    let forgotten = (1..10_000).find(|&oid| map_type(oid, -1) != unlisted && !known.contains(&oid));
+    // Arrays of the page's elements go without saying.
+    let array = |oid| matches!(map_type(oid, -1).class, ValueClass::Structure(JsonForm::Array { .. }));
+    let forgotten =
+        (1..10_000).find(|&oid| map_type(oid, -1) != unlisted && !array(oid) && !known.contains(&oid));
     assert_eq!(forgotten, None, "a mapped type by its OID");
 }

@@ -1,63 +1,150 @@
-//! PostgreSQL's built-in types, by OID (`pg_type.dat`), and what becomes of each.
+//! What becomes of each of PostgreSQL's types; the built-in ones by OID (`pg_type.dat`).
 
-use super::{RedshiftType, TypeMapping};
-
-/// How PostgreSQL's text form of a value becomes the text that `COPY` reads.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum ValueClass {
-    /// Taken as it is: booleans, integers, uuid, network addresses and the like, all short.
-    Verbatim,
-    /// Text of any length: longer than its column's bytes meets the policy.
-    Text,
-    /// `float4`, `float8`: NaN and infinities meet the policy.
-    Float,
-    /// `numeric` with a precision: NaN and infinities meet the policy.
-    Numeric,
-    /// `money`, printed as `-$1,234.56` with `lc_monetary = C`.
-    Money,
-    /// `date`, `timestamp`, `timestamptz`: infinities, BC and years above 9999 meet the policy.
-    DateTime,
-    /// `bytea`, printed as `\x…`; its prefix goes.
-    Bytea,
-    /// `json`, `jsonb`: the text is JSON already.
-    Json,
-    /// An array: becomes a JSON array.
-    Array(ElementClass),
-}
-
-/// How one element of an array becomes JSON.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum ElementClass {
-    /// `t` and `f`.
-    Boolean,
-    /// A JSON number if it is finite.
-    Number,
-    /// A JSON string.
-    Text,
-    /// JSON within JSON.
-    Json,
-}
+use super::{ColumnRules, HASHED, JsonForm, RedshiftType, SourceType, TypeMapping, ValueClass};
 
 /// The longest `bytea` that is loaded, in bytes: what every Redshift takes (`redshift.md`, 2.1).
 const VARBYTE_BYTES: u32 = 1_024_000;
 
-/// Maps a column's type. `modifier` is `pg_attribute.atttypmod`, -1 for none.
+/// A key's VARCHAR has at least this many bytes: Redshift could never widen that of a primary key (`redshift.md`, 3.2).
+const KEY_BYTES: u16 = 1024;
+
+/// The type that the configuration asks for can't hold the source's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the type {wanted} does not hold what the source's type becomes by itself, {mapped} (hint: VARCHAR holds everything, \
+     DECIMAL numbers, integers and DOUBLE PRECISION narrower ones, VARBYTE bytea)"
+)]
+pub struct OverrideError {
+    /// The configuration's type.
+    pub wanted: RedshiftType,
+    /// The map's type.
+    pub mapped: RedshiftType,
+}
+
+/// Maps a built-in type as the map has it without any rules. `modifier` is `pg_attribute.atttypmod`, -1 for none.
 #[must_use]
 pub fn map_type(oid: u32, modifier: i32) -> TypeMapping {
-    use ElementClass as E;
+    map_source(&SourceType::of_oid(oid), modifier, None)
+}
+
+/// Maps a column: its type, its modifier, whether it is part of the key, and what the configuration says of it.
+///
+/// # Errors
+/// If the configuration's type can't hold the source's.
+pub fn map_column(
+    ty: &SourceType,
+    modifier: i32,
+    key: bool,
+    rules: &ColumnRules,
+) -> Result<TypeMapping, OverrideError> {
+    let (ty, modifier) = ty.behind_domains(modifier);
+    let mut mapping = map_source(ty, modifier, rules.numeric_scale);
+    if let Some(wanted) = rules.redshift
+        && *ty != SourceType::Oid(HASHED)
+    {
+        return overridden(mapping, *ty == SourceType::Oid(1700), wanted);
+    }
+    if key
+        && mapping.class == ValueClass::Text
+        && let RedshiftType::Varchar(bytes) = mapping.redshift
+    {
+        mapping.redshift = RedshiftType::Varchar(bytes.max(KEY_BYTES));
+    }
+    Ok(mapping)
+}
+
+/// A type from the configuration over the map's.
+fn overridden(
+    mapping: TypeMapping,
+    is_numeric: bool,
+    wanted: RedshiftType,
+) -> Result<TypeMapping, OverrideError> {
+    use RedshiftType as R;
+    use ValueClass as C;
+
+    let integer_bytes = |ty| match ty {
+        R::SmallInt => Some(2),
+        R::Integer => Some(4),
+        R::BigInt => Some(8),
+        _ => None,
+    };
+    let is_integer = integer_bytes(mapping.redshift).is_some();
+    let class = match (wanted, &mapping.class) {
+        (R::Varchar(_), _) => C::Text,
+        (R::Decimal { .. }, C::Numeric | C::Decimal) => C::Decimal,
+        (R::Decimal { .. }, C::Text) if is_numeric => C::Decimal,
+        (R::Decimal { .. }, C::Verbatim) if is_integer => C::Decimal,
+        (R::DoublePrecision, C::Float) => C::Float,
+        (R::Varbyte(_), C::Bytea) => C::Bytea,
+        _ if wanted == mapping.redshift => mapping.class,
+        _ if is_integer && integer_bytes(wanted) > integer_bytes(mapping.redshift) => C::Verbatim,
+        _ => return Err(OverrideError { wanted, mapped: mapping.redshift }),
+    };
+    Ok(TypeMapping { redshift: wanted, class })
+}
+
+fn map_source(ty: &SourceType, modifier: i32, numeric_scale: Option<u8>) -> TypeMapping {
+    let mapping = |redshift, class| TypeMapping { redshift, class };
+    match ty {
+        SourceType::Oid(oid) => built_in(*oid, modifier, numeric_scale),
+        SourceType::Extension(name) => match name.as_str() {
+            "hstore" => mapping(RedshiftType::Super, ValueClass::Hstore),
+            "geometry" => mapping(RedshiftType::Geometry, ValueClass::Geometry),
+            "geography" => mapping(RedshiftType::Geography, ValueClass::Geometry),
+            _ => mapping(RedshiftType::VARCHAR_MAX, ValueClass::Text),
+        },
+        // A label has at most 63 bytes.
+        SourceType::Enum => mapping(RedshiftType::Varchar(256), ValueClass::Text),
+        SourceType::Range => mapping(RedshiftType::VARCHAR_MAX, ValueClass::Text),
+        SourceType::Domain { .. } => {
+            let (base, modifier) = ty.behind_domains(modifier);
+            map_source(base, modifier, numeric_scale)
+        }
+        SourceType::Array { .. } | SourceType::Composite(_) => {
+            mapping(RedshiftType::Super, ValueClass::Structure(json_form(ty)))
+        }
+    }
+}
+
+/// As PostgreSQL's `to_jsonb` sees it.
+fn json_form(ty: &SourceType) -> JsonForm {
+    match ty {
+        SourceType::Oid(oid) => match oid {
+            16 => JsonForm::Boolean,
+            20 | 21 | 23 => JsonForm::Integer,
+            700 | 701 | 1700 => JsonForm::Number,
+            114 | 3802 => JsonForm::Json,
+            1114 => JsonForm::Timestamp,
+            1184 => JsonForm::TimestampTz,
+            _ => JsonForm::Text,
+        },
+        SourceType::Extension(name) if name == "hstore" => JsonForm::Hstore,
+        SourceType::Extension(_) | SourceType::Enum | SourceType::Range => JsonForm::Text,
+        SourceType::Domain { base, .. } => json_form(base),
+        SourceType::Array { element, delimiter } => {
+            JsonForm::Array { element: Box::new(json_form(element)), delimiter: *delimiter }
+        }
+        SourceType::Composite(fields) => JsonForm::Composite(
+            fields.iter().map(|field| (field.name.clone(), json_form(&field.ty))).collect(),
+        ),
+    }
+}
+
+fn built_in(oid: u32, modifier: i32, numeric_scale: Option<u8>) -> TypeMapping {
     use RedshiftType as R;
     use ValueClass as C;
 
     let mapping = |redshift, class| TypeMapping { redshift, class };
     let text = |bytes| mapping(R::Varchar(bytes), C::Verbatim);
     match oid {
+        HASHED => text(64),
         16 => mapping(R::Boolean, C::Verbatim),
         21 => mapping(R::SmallInt, C::Verbatim),
         23 => mapping(R::Integer, C::Verbatim),
         20 => mapping(R::BigInt, C::Verbatim),
         700 => mapping(R::Real, C::Float),
         701 => mapping(R::DoublePrecision, C::Float),
-        1700 => numeric(modifier),
+        1700 => numeric(modifier, numeric_scale),
         790 => mapping(R::Decimal { precision: 19, scale: 2 }, C::Money),
         // bpchar, varchar: at most four bytes a character
         1042 | 1043 => mapping(R::Varchar(character_bytes(modifier)), C::Text),
@@ -65,39 +152,49 @@ pub fn map_type(oid: u32, modifier: i32) -> TypeMapping {
         18 => text(4),
         19 => text(256),
         17 => mapping(R::Varbyte(VARBYTE_BYTES), C::Bytea),
-        1082 => mapping(R::Date, C::DateTime),
+        1082 => mapping(R::Date, C::Date),
         1083 => mapping(R::Time, C::Verbatim),
         1266 => mapping(R::TimeTz, C::Verbatim),
-        1114 => mapping(R::Timestamp, C::DateTime),
-        1184 => mapping(R::TimestampTz, C::DateTime),
+        1114 => mapping(R::Timestamp, C::Timestamp),
+        1184 => mapping(R::TimestampTz, C::TimestampTz),
         1186 => text(256), // interval
         2950 => text(36),  // uuid
         // inet, cidr, macaddr, macaddr8
         869 | 650 => text(64),
         829 | 774 => text(32),
+        // bit(n), bit varying(n): the modifier is n
+        1560 | 1562 => {
+            let bits = u16::try_from(modifier).ok().filter(|&bits| bits > 0).unwrap_or(u16::MAX);
+            mapping(R::Varchar(bits), C::Text)
+        }
         // oid and its family of 32-bit numbers without a name: xid, cid
         26 | 28 | 29 => mapping(R::BigInt, C::Verbatim),
         3220 => text(17), // pg_lsn
         5069 => text(20), // xid8
         27 => text(32),   // tid
+        // ranges with bounds of limited length: int4, int8, date; timestamp, timestamptz
+        3904 | 3926 | 3912 => text(64),
+        3908 | 3910 => text(128),
+        // geometric types of up to four numbers of up to 24 characters: point; line, lseg, box, circle
+        600 => text(64),
+        628 | 601 | 603 | 718 => text(128),
         114 | 3802 => mapping(R::Super, C::Json),
-        // arrays
-        1000 => mapping(R::Super, C::Array(E::Boolean)),
-        1005 | 1007 | 1016 | 1021 | 1022 | 1231 | 1028 => mapping(R::Super, C::Array(E::Number)),
-        // text, varchar, bpchar, name, uuid, date, timestamp, timestamptz, time, timetz, interval, inet, cidr, macaddr
-        1009 | 1015 | 1014 | 1003 | 2951 | 1182 | 1115 | 1185 | 1183 | 1270 | 1187 | 1041 | 651 | 1040 => {
-            mapping(R::Super, C::Array(E::Text))
-        }
-        199 | 3807 => mapping(R::Super, C::Array(E::Json)),
         _ => mapping(R::VARCHAR_MAX, C::Text),
     }
 }
 
-/// `numeric(p,s)` is exact as DECIMAL where that has room; anything else is exact as text.
-fn numeric(modifier: i32) -> TypeMapping {
-    let as_text = TypeMapping { redshift: RedshiftType::VARCHAR_MAX, class: ValueClass::Text };
+/// `numeric(p,s)` is exact as DECIMAL where that has room; anything else is exact as text, or as near as the configured
+/// scale allows.
+fn numeric(modifier: i32, numeric_scale: Option<u8>) -> TypeMapping {
+    let without_room = match numeric_scale {
+        None => TypeMapping { redshift: RedshiftType::VARCHAR_MAX, class: ValueClass::Text },
+        Some(scale) => TypeMapping {
+            redshift: RedshiftType::Decimal { precision: 38, scale },
+            class: ValueClass::Decimal,
+        },
+    };
     if modifier < 4 {
-        return as_text;
+        return without_room;
     }
     // numeric's modifier: precision in the upper half, an 11-bit signed scale in the lower, both offset by VARHDRSZ
     let packed = modifier - 4;
@@ -113,7 +210,7 @@ fn numeric(modifier: i32) -> TypeMapping {
         (Ok(precision @ 1..=38), Ok(scale @ 0..=37)) => {
             TypeMapping { redshift: RedshiftType::Decimal { precision, scale }, class: ValueClass::Numeric }
         }
-        _ => as_text,
+        _ => without_room,
     }
 }
 
@@ -153,9 +250,68 @@ mod tests {
 
     #[test]
     fn the_unknown_travels_as_text() {
-        assert_eq!(
-            map_type(999_999, -1),
-            TypeMapping { redshift: RedshiftType::VARCHAR_MAX, class: ValueClass::Text }
-        );
+        let text = TypeMapping { redshift: RedshiftType::VARCHAR_MAX, class: ValueClass::Text };
+        assert_eq!(map_type(999_999, -1), text);
+        assert_eq!(map_source(&SourceType::Extension("ltree".to_owned()), -1, None), text);
+    }
+
+    #[test]
+    fn domains_are_what_they_are_based_on() {
+        let amount =
+            SourceType::Domain { base: Box::new(SourceType::Oid(1700)), modifier: numeric_modifier(9, 2) };
+        let outer = SourceType::Domain { base: Box::new(amount), modifier: -1 };
+        let mapping = map_column(&outer, -1, false, &ColumnRules::default()).unwrap();
+        assert_eq!(mapping.redshift.to_string(), "DECIMAL(9,2)");
+        let list = SourceType::Domain { base: Box::new(SourceType::of_oid(1007)), modifier: -1 };
+        let mapping = map_column(&list, -1, false, &ColumnRules::default()).unwrap();
+        assert_eq!(mapping, map_type(1007, -1));
+    }
+
+    #[test]
+    fn extensions_are_known_by_name() {
+        let redshift =
+            |name: &str| map_source(&SourceType::Extension(name.to_owned()), -1, None).redshift.to_string();
+        assert_eq!(redshift("hstore"), "SUPER");
+        assert_eq!(redshift("geometry"), "GEOMETRY");
+        assert_eq!(redshift("geography"), "GEOGRAPHY");
+    }
+
+    #[test]
+    fn keys_are_generous() {
+        let rules = ColumnRules::default();
+        let redshift =
+            |oid, modifier| map_column(&SourceType::Oid(oid), modifier, true, &rules).unwrap().redshift;
+        assert_eq!(redshift(1043, 10 + 4), RedshiftType::Varchar(KEY_BYTES));
+        assert_eq!(redshift(1043, 500 + 4), RedshiftType::Varchar(2000));
+        assert_eq!(redshift(2950, -1), RedshiftType::Varchar(36), "can't get longer");
+    }
+
+    #[test]
+    fn the_configuration_may_want_another_type() {
+        let with = |oid, wanted: &str| {
+            let rules = ColumnRules { redshift: Some(wanted.parse().unwrap()), ..ColumnRules::default() };
+            map_column(&SourceType::of_oid(oid), -1, false, &rules).map(|mapping| mapping.class)
+        };
+        assert_eq!(with(1700, "DECIMAL(20,4)"), Ok(ValueClass::Decimal));
+        assert_eq!(with(23, "DECIMAL(10,0)"), Ok(ValueClass::Decimal));
+        assert_eq!(with(23, "BIGINT"), Ok(ValueClass::Verbatim));
+        assert_eq!(with(1082, "VARCHAR(20)"), Ok(ValueClass::Text));
+        assert_eq!(with(17, "VARBYTE(100)"), Ok(ValueClass::Bytea));
+        assert_eq!(with(HASHED, "BIGINT"), Ok(ValueClass::Verbatim), "a hash stays one");
+        for (oid, wanted) in
+            [(20, "INTEGER"), (25, "DECIMAL(5,0)"), (25, "SUPER"), (16, "INTEGER"), (701, "REAL")]
+        {
+            assert!(with(oid, wanted).is_err(), "{oid} as {wanted}");
+        }
+    }
+
+    #[test]
+    fn a_numeric_without_precision_may_have_a_scale() {
+        let rules = ColumnRules { numeric_scale: Some(9), ..ColumnRules::default() };
+        let map = |modifier| map_column(&SourceType::Oid(1700), modifier, false, &rules).unwrap();
+        assert_eq!(map(-1).redshift.to_string(), "DECIMAL(38,9)");
+        assert_eq!(map(numeric_modifier(50, 2)).class, ValueClass::Decimal);
+        assert_eq!(map(numeric_modifier(18, 4)).redshift.to_string(), "DECIMAL(18,4)");
+        assert!(!map(-1).can_be_key(), "digits may be lost");
     }
 }

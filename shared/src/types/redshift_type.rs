@@ -30,6 +30,8 @@ pub enum RedshiftType {
     Super,
     /// Length in bytes, 1 to 16,777,216.
     Varbyte(u32),
+    Geometry,
+    Geography,
 }
 
 impl RedshiftType {
@@ -54,6 +56,8 @@ impl fmt::Display for RedshiftType {
             RedshiftType::Timestamp => f.write_str("TIMESTAMP"),
             RedshiftType::TimestampTz => f.write_str("TIMESTAMPTZ"),
             RedshiftType::Super => f.write_str("SUPER"),
+            RedshiftType::Geometry => f.write_str("GEOMETRY"),
+            RedshiftType::Geography => f.write_str("GEOGRAPHY"),
             RedshiftType::Varbyte(bytes) => write!(f, "VARBYTE({bytes})"),
         }
     }
@@ -81,6 +85,8 @@ impl FromStr for RedshiftType {
             "TIMESTAMP" => Some(RedshiftType::Timestamp),
             "TIMESTAMPTZ" => Some(RedshiftType::TimestampTz),
             "SUPER" => Some(RedshiftType::Super),
+            "GEOMETRY" => Some(RedshiftType::Geometry),
+            "GEOGRAPHY" => Some(RedshiftType::Geography),
             _ => None,
         };
         plain.or_else(|| with_arguments(text)).ok_or_else(|| ParseTypeError(text.to_owned()))
@@ -128,6 +134,8 @@ mod tests {
             RedshiftType::Decimal { precision: 38, scale: 37 },
             RedshiftType::Varbyte(16_777_216),
             RedshiftType::Super,
+            RedshiftType::Geometry,
+            RedshiftType::Geography,
         ];
         for ty in types {
             assert_eq!(ty.to_string().parse(), Ok(ty));

@@ -16,4 +16,5 @@ mod replication;
 mod schema_changes;
 mod set_back;
 mod stress;
+mod types;
 mod versions;

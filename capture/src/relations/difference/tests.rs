@@ -1,6 +1,6 @@
 //! Changes and what they mean for rows from before.
 
-use re_dms_shared::types::map_type;
+use re_dms_shared::types::{ColumnRules, map_type};
 
 use super::*;
 use crate::relations::look::ColumnNow;
@@ -44,7 +44,12 @@ fn new_column(default: bool, value: Option<&str>) -> TableNow {
 }
 
 fn unwritten() -> Evidence<'static> {
-    Evidence { now: None, rewritten: false, plain: false }
+    Evidence { now: None, rewritten: false, plain: false, constant: &constant }
+}
+
+fn constant(column: &Column, value: &str) -> Option<Constant> {
+    let class = map_type(column.type_oid, column.type_modifier).class;
+    crate::rows::constant(column, &class, ColumnRules::default(), value)
 }
 
 #[test]

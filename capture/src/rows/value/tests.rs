@@ -17,10 +17,10 @@ fn column(type_oid: u32, type_modifier: i32) -> ColumnWriter {
         redshift_type: mapping.redshift,
         key: false,
     };
-    ColumnWriter::new(&column, mapping.class)
+    ColumnWriter::new(&column, &mapping.class, ColumnRules::default())
 }
 
-fn write(type_oid: u32, value: &str) -> Result<(String, Outcome), Malformed> {
+fn write(type_oid: u32, value: &str) -> Result<(String, Outcome), Failure> {
     let mut out = Vec::new();
     let outcome = column(type_oid, -1).write(value.as_bytes(), &mut Scratch::default(), &mut out)?;
     Ok((String::from_utf8(out).unwrap(), outcome))

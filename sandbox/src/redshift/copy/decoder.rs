@@ -9,7 +9,7 @@ use crate::redshift::sql::FileCompression;
 /// One file's.
 pub(super) enum Decoder {
     Plain,
-    Gzip(MultiGzDecoder<Vec<u8>>),
+    Gzip(Box<MultiGzDecoder<Vec<u8>>>),
     Zstd(Box<zstd::stream::write::Decoder<'static, Vec<u8>>>),
 }
 
@@ -17,7 +17,7 @@ impl Decoder {
     pub(super) fn new(compression: FileCompression) -> std::io::Result<Self> {
         Ok(match compression {
             FileCompression::None => Self::Plain,
-            FileCompression::Gzip => Self::Gzip(MultiGzDecoder::new(Vec::new())),
+            FileCompression::Gzip => Self::Gzip(Box::new(MultiGzDecoder::new(Vec::new()))),
             FileCompression::Zstd => Self::Zstd(Box::new(zstd::stream::write::Decoder::new(Vec::new())?)),
         })
     }
