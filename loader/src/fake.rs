@@ -35,11 +35,14 @@ pub(crate) enum Fault {
     Overtaken(u64, String),
 }
 
+/// Panics at a state that must not be.
+pub(crate) type Check = Box<dyn Fn(&World) + Send>;
+
 #[derive(Default)]
 pub(crate) struct State {
     pub(crate) world: World,
     /// Sees every committed state.
-    pub(crate) on_commit: Option<Box<dyn Fn(&World) + Send>>,
+    pub(crate) on_commit: Option<Check>,
     pub(crate) faults: VecDeque<Fault>,
     pub(crate) load_errors: Vec<Vec<Cell>>,
     pub(crate) ledger_locked: bool,

@@ -119,7 +119,7 @@ impl<L: SegmentLoader, Q: Queues> Handler<L, Q> {
         let seq = message.seq;
         match outcome {
             Outcome::Gap { missing } => {
-                tracing::warn!(seq, missing, "refused: a segment before it is missing")
+                tracing::warn!(seq, missing, "refused: a segment before it is missing");
             }
             Outcome::AlreadyLoaded => tracing::info!(seq, rows, duration_ms, "already loaded"),
             _ => tracing::info!(seq, rows, duration_ms, %end_lsn, "loaded"),

@@ -243,8 +243,9 @@ impl Model {
 
     /// Messages as the queue may deliver them: mostly what is next, sometimes what is long done, or too early.
     fn delivery(&self, random: &mut StdRng) -> Work {
-        if random.random_ratio(1, 5) {
-            return Work::Resume(["public.a", "public.b", "public.broken"][random.random_range(0..3)]);
+        if random.random_ratio(1, 3) {
+            let tables = ["public.a", "public.b", "public.broken", "public.broken"];
+            return Work::Resume(tables[random.random_range(0..tables.len())]);
         }
         let next = if random.random_ratio(1, 4) {
             random.random_range(0..SEGMENTS)
@@ -286,7 +287,10 @@ impl Model {
         let calls = |random: &mut StdRng| {
             if random.random_bool(0.5) { i64::MAX } else { random.random_range(0..40) }
         };
-        for _ in 0..random.random_range(4..10) {
+        for _ in 0..random.random_range(6..14) {
+            if random.random_ratio(1, 3) {
+                self.break_table(random.random_bool(0.5));
+            }
             self.disturb(&mut random);
             let (one, other) = (self.delivery(&mut random), self.delivery(&mut random));
             let (first, second) = (calls(&mut random), calls(&mut random));

@@ -104,9 +104,8 @@ impl World {
             log.extend(tuples(sql).into_iter().map(|values| log_row(&values)));
             return;
         }
-        let values: Vec<_> =
-            split(&sql.split_once("SELECT ").unwrap().1.split_once(", GETDATE()").unwrap().0);
-        let mut values = values;
+        let selected = sql.split_once("SELECT ").unwrap().1.split_once(", GETDATE()").unwrap().0;
+        let mut values = split(selected);
         values[0] = (last_change + 1).to_string();
         let row = log_row(&values);
         let same =
