@@ -215,7 +215,7 @@ impl Collector {
     /// Applies a whole transaction.
     fn commit(&mut self, commit: Commit, xid: u32, body: Body) -> Result<()> {
         let passed_over = commit.end_lsn <= self.staged;
-        self.relations.begin(xid, commit.commit_lsn)?;
+        self.relations.begin(xid, commit.commit_lsn, body.descriptions())?;
         let mut changes = 0;
         for frame in self.read_back.frames(body)? {
             let frame = frame?;

@@ -33,7 +33,7 @@ use identity::{Identities, Identity};
 pub use known::KnownTables;
 use known::{KnownTable, source_name};
 pub use look::{ColumnNow, Look, TableNow};
-use matching::{Before, Matching};
+use matching::{Before, Matching, Own};
 use shaping::Shaping;
 pub use types::AskTypes;
 use types::Types;
@@ -55,6 +55,8 @@ pub struct Relations {
     unsettled: HashMap<u32, Unsettled>,
     /// The transaction at hand.
     xid: u32,
+    /// How often it still describes each table; none if that is not known.
+    to_come: Option<HashMap<u32, usize>>,
     /// Tables that PostgreSQL is about to write anew in the transaction at hand, without USING.
     rewritten_plainly: HashSet<u32>,
     /// Keys, and the position from which on they are certain. Until then the key's columns are none.
@@ -109,6 +111,7 @@ impl Relations {
             is_news: false,
             unsettled: HashMap::new(),
             xid: 0,
+            to_come: None,
             rewritten_plainly: HashSet::new(),
             pending: Vec::new(),
         }
@@ -125,12 +128,19 @@ impl Relations {
         self.shaping.types.told(ty);
     }
 
-    /// A transaction follows whose commit record is at `commit_lsn`.
+    /// A transaction follows whose commit record is at `commit_lsn`, and that describes each table as often as
+    /// `descriptions` says, if that is known.
     ///
     /// # Errors
     /// If a table's key can't be told in Redshift.
-    pub fn begin(&mut self, xid: u32, commit_lsn: Lsn) -> Result<()> {
+    pub fn begin(
+        &mut self,
+        xid: u32,
+        commit_lsn: Lsn,
+        descriptions: Option<HashMap<u32, usize>>,
+    ) -> Result<()> {
         self.xid = xid;
+        self.to_come = descriptions;
         self.rewritten_plainly.clear();
         self.identities.at = commit_lsn;
         while let Some(ready) = self.pending.iter().position(|(from, ..)| *from <= commit_lsn) {
@@ -148,6 +158,9 @@ impl Relations {
     /// If the table can't be held in Redshift, or its key can't be asked for.
     pub fn learn(&mut self, relation: &Relation<'_>) -> Result<()> {
         self.pending.retain(|(_, oid, _)| *oid != relation.oid);
+        if let Some(left) = self.to_come.as_mut().and_then(|to_come| to_come.get_mut(&relation.oid)) {
+            *left = left.saturating_sub(1);
+        }
         if !self.patterns.picks(relation.schema, relation.name) {
             self.described.insert(relation.oid, None);
             return Ok(());
@@ -238,10 +251,20 @@ impl Relations {
             columns: known.map_or(&[], |known| known.table.columns.as_slice()),
             highest: known.and_then(|known| known.highest),
         };
-        let Matching { numbers, doubtful } = match &now {
-            Some(now) => matching::numbers(&described.columns, before, now, self.xid),
+        // What the transaction itself changes is done when it describes the table for the last time, and may not be before.
+        let own = match self.to_come.as_ref().map(|to_come| to_come.get(&oid).copied().unwrap_or(0)) {
+            Some(0) => Own::Earlier,
+            Some(_) => Own::Later,
+            None => Own::Unknown,
+        };
+        let Matching { numbers, doubtful, unexplained } = match &now {
+            Some(now) => matching::numbers(&described.columns, before, now, (self.xid, own)),
             // Dropped since: names are all that is left.
-            None => Matching { numbers: by_name(&described.columns, before), doubtful: false },
+            None => Matching {
+                numbers: by_name(&described.columns, before),
+                doubtful: false,
+                unexplained: Vec::new(),
+            },
         };
         if doubtful {
             self.unsettled.insert(oid, Unsettled::Doubtful { xid: self.xid });
@@ -249,8 +272,16 @@ impl Relations {
         self.number(oid, &numbers)?;
         let Some(Some(described)) = self.described.get(&oid) else { return Ok(Vec::new()) };
         let after = described.shape.table().clone();
-        let late = matches!(why, Unsettled::Doubtful { .. });
-        self.become_known(after, now.as_ref(), false, late)
+        let mut doubts: Vec<String> = unexplained
+            .iter()
+            .map(|column| {
+                format!("which column {column} is can't be told: the catalog has another name for it by now")
+            })
+            .collect();
+        if matches!(why, Unsettled::Doubtful { .. }) {
+            doubts.push("a column was replaced by another one of its name, and when is not known".to_owned());
+        }
+        self.become_known(after, now.as_ref(), false, doubts)
     }
 
     /// What the last segment does not say yet of the known tables, for the next one.
@@ -276,13 +307,13 @@ impl Relations {
         described.reshape(&self.shaping)
     }
 
-    /// From here on the table is `after` in Redshift. `late`: rows may have been changed in between already.
+    /// From here on the table is `after` in Redshift. `doubts` are about changes, if there are any.
     fn become_known(
         &mut self,
         after: Table,
         now: Option<&TableNow>,
         plain: bool,
-        late: bool,
+        doubts: Vec<String>,
     ) -> Result<Vec<SchemaStep>> {
         let mut steps = self.make_way(&after, now)?;
         let storage = now.map(|now| now.storage);
@@ -305,10 +336,8 @@ impl Relations {
         let constant = |column: &Column, value: &str| self.shaping.constant(table, column, value);
         let evidence = Evidence { now, rewritten, plain, constant: &constant };
         let mut found = difference(&known.table, &next.table, evidence);
-        if late && !found.changes.is_empty() {
-            found
-                .unproven
-                .push("columns were replaced by others of their names, and when is not known".to_owned());
+        if !found.changes.is_empty() {
+            found.unproven.extend(doubts);
         }
         next.needs_resync.clone_from(&known.needs_resync);
         next.needs_resync.extend(found.unproven.iter().cloned());

@@ -60,6 +60,23 @@ pub(super) enum Body {
     Blocks(Vec<(WalPosition, WalPosition)>, HashSet<u32>),
 }
 
+impl Body {
+    /// How often it describes each table; none if that would take reading it back.
+    pub(super) fn descriptions(&self) -> Option<HashMap<u32, usize>> {
+        let Body::Memory(frames) = self else { return None };
+        let mut found = HashMap::new();
+        for frame in frames {
+            // tag, OID
+            if let (Some(b'R'), Some(oid)) =
+                (frame.first(), frame.get(1..5).and_then(|oid| oid.try_into().ok()))
+            {
+                *found.entry(u32::from_be_bytes(oid)).or_default() += 1;
+            }
+        }
+        Some(found)
+    }
+}
+
 impl Transactions {
     /// `limit`: the most bytes of one transaction's frames to hold in memory.
     pub(super) fn new(limit: usize) -> Self {

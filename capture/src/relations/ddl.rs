@@ -101,7 +101,7 @@ impl Relations {
         let after = self.shaping.shape(now.oid, (schema, name), columns)?.table().clone();
         let is_new = !self.known.tables.contains_key(&now.oid);
         let plain = self.rewritten_plainly.contains(&now.oid);
-        let mut steps = self.become_known(after, Some(now), plain, false)?;
+        let mut steps = self.become_known(after, Some(now), plain, Vec::new())?;
         if is_new
             && created
             && let Some(KnownTable { table, .. }) = self.known.tables.get(&now.oid)

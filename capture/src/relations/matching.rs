@@ -18,6 +18,18 @@ pub(super) struct Matching {
     pub(super) numbers: Vec<Option<i16>>,
     /// A column may have been replaced by another one of its name already: it is taken for the old one.
     pub(super) doubtful: bool,
+    /// Names of columns that neither had these names before nor have them now.
+    pub(super) unexplained: Vec<String>,
+}
+
+/// When the transaction at hand changed the table's definition, if it did so itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Own {
+    /// Before it described the table as it does.
+    Earlier,
+    /// After that.
+    Later,
+    Unknown,
 }
 
 /// The columns as they were before, and the highest number then.
@@ -34,20 +46,37 @@ const OTHER_TYPE: u32 = 4;
 const CAME_AND_WENT: u32 = 6;
 
 /// Finds the numbers as of a transaction.
-pub(super) fn numbers(described: &[SourceColumn], before: Before<'_>, now: &TableNow, xid: u32) -> Matching {
+pub(super) fn numbers(
+    described: &[SourceColumn],
+    before: Before<'_>,
+    now: &TableNow,
+    at: (u32, Own),
+) -> Matching {
     let attributes: Vec<Attribute<'_>> =
-        now.columns.iter().map(|column| Attribute::new(column, before, xid)).collect();
+        now.columns.iter().map(|column| Attribute::new(column, before, at)).collect();
     let numbers = cheapest(described, &attributes);
+    let is_explained = |column: &SourceColumn, number: Option<i16>| {
+        let found = attributes.iter().find(|attribute| Some(attribute.column.number) == number);
+        found.is_some_and(|attribute| {
+            attribute.before.is_some_and(|before| before.name == column.name)
+                || attribute.column.name.as_ref() == Some(&column.name)
+        })
+    };
+    let pairs = described.iter().zip(&numbers);
+    let unexplained = pairs.filter(|(column, number)| !is_explained(column, **number));
+    let unexplained = unexplained.map(|(column, _)| column.name.clone()).collect();
     let doubtful = described.iter().any(|column| {
         let replaced = attributes.iter().any(|attribute| {
             attribute.column.name.is_none() && attribute.before.is_some_and(|old| old.name == column.name)
         });
         let by_later = attributes.iter().any(|attribute| {
-            attribute.is_new && attribute.is_later && attribute.column.name.as_ref() == Some(&column.name)
+            attribute.is_new
+                && (attribute.is_later || attribute.is_undated)
+                && attribute.column.name.as_ref() == Some(&column.name)
         });
         replaced && by_later
     });
-    Matching { numbers, doubtful }
+    Matching { numbers, doubtful, unexplained }
 }
 
 /// An attribute number, and what is known of it.
@@ -58,15 +87,18 @@ struct Attribute<'a> {
     is_new: bool,
     /// The catalog's row is younger than the transaction at hand.
     is_later: bool,
+    /// The transaction at hand did it, and whether before or after is not known.
+    is_undated: bool,
 }
 
 impl<'a> Attribute<'a> {
-    fn new(column: &'a ColumnNow, before: Before<'a>, xid: u32) -> Self {
+    fn new(column: &'a ColumnNow, before: Before<'a>, (xid, own): (u32, Own)) -> Self {
         let known = before.columns.iter().find(|known| known.attribute_number == Some(column.number));
         let is_new = known.is_none() && before.highest.is_none_or(|highest| column.number > highest);
         // Numbers of transactions go round.
-        let is_later = column.xid.wrapping_sub(xid).cast_signed() > 0;
-        Self { column, before: known, is_new, is_later }
+        let is_own = column.xid == xid;
+        let is_later = column.xid.wrapping_sub(xid).cast_signed() > 0 || (is_own && own == Own::Later);
+        Self { column, before: known, is_new, is_later, is_undated: is_own && own == Own::Unknown }
     }
 
     /// What it takes to believe that this is the described column.

@@ -44,7 +44,7 @@ fn with_key(index: Option<u32>, seen_at: u64) -> CatalogTable {
 
 /// The positions of the key's columns as of a transaction; `again` if it describes the table once more.
 fn keys_at(relations: &mut Relations, commit_lsn: u64, again: bool) -> Vec<usize> {
-    relations.begin(7, Lsn(commit_lsn)).unwrap();
+    relations.begin(7, Lsn(commit_lsn), None).unwrap();
     if again {
         relations.learn(&relation(1, "t", ReplicaIdentity::Full)).unwrap();
     }
@@ -123,7 +123,7 @@ fn keys_that_would_not_be_told_apart_are_refused_or_matched_as_a_whole() {
         ..relation(1, "t", replica_identity)
     };
     let mut relations = relations_with(|_| Some(with_key(Some(10), 0)));
-    relations.begin(7, Lsn(50)).unwrap();
+    relations.begin(7, Lsn(50), None).unwrap();
     let error = relations.learn(&relation(ReplicaIdentity::Default, false)).unwrap_err();
     assert!(error.what.contains("column b is part of its key"), "{error}");
     assert!(error.hint.contains("REPLICA IDENTITY FULL"), "{error}");

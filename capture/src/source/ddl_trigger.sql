@@ -1,5 +1,5 @@
--- The event trigger of one publication. @publication@ is its name as a literal; @function@, @ended@, @dropped@ and
--- @rewriting@ are quoted names made of it, @definition@ is the text of definition.sql.
+-- The event trigger of one publication, whose name, quoted names made of it, and definition.sql are filled in by
+-- ddl_trigger.rs.
 CREATE SCHEMA IF NOT EXISTS re_dms;
 GRANT USAGE ON SCHEMA re_dms TO PUBLIC;
 

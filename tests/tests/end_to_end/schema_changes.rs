@@ -26,7 +26,7 @@ const TABLES: &str = r#"
     CREATE TABLE swaps (id int PRIMARY KEY, a int, b int); INSERT INTO swaps SELECT g, g, -g FROM generate_series(1, 5) g;
     CREATE TABLE heir (id int PRIMARY KEY, a int, b int); INSERT INTO heir SELECT g, g, -g FROM generate_series(1, 5) g;
     CREATE TABLE types (id int PRIMARY KEY, vc varchar(5), n numeric(6,2), i int, bo boolean, d date, u uuid, vt varchar(10));
-    INSERT INTO types SELECT g, 'ä' || g, g + 0.25, g, g % 2 = 0, '2020-02-0' || g, '6f1c0c5e-0f0c-4f0f-8f0f-6f1c0c5e0f0c', 't' || g FROM generate_series(1, 5) g;
+    INSERT INTO types SELECT g, 'ä' || g, g + 0.25, g, g % 2 = 0, ('2020-02-0' || g)::date, '6f1c0c5e-0f0c-4f0f-8f0f-6f1c0c5e0f0c', 't' || g FROM generate_series(1, 5) g;
     CREATE TABLE keys (id int PRIMARY KEY, k int UNIQUE NOT NULL, v text); INSERT INTO keys SELECT g, -g, 'old' FROM generate_series(1, 5) g;
     CREATE TABLE "Named" (id int PRIMARY KEY, v text); INSERT INTO "Named" SELECT g, 'old' FROM generate_series(1, 5) g;
     CREATE TABLE moved (id int PRIMARY KEY, v text); INSERT INTO moved SELECT g, 'old' FROM generate_series(1, 5) g;
@@ -69,7 +69,7 @@ const CHANGES: &[&str] = &[
     "CREATE SCHEMA sales; ALTER TABLE moved SET SCHEMA sales; INSERT INTO sales.moved VALUES (6, 'new')",
     "DROP TABLE remade; CREATE TABLE remade (id int PRIMARY KEY, other date); INSERT INTO remade VALUES (1, '2020-01-01')",
     "BEGIN; ALTER TABLE this RENAME TO x; ALTER TABLE that RENAME TO this; ALTER TABLE x RENAME TO that; INSERT INTO this VALUES (6, 'this', 6); INSERT INTO that VALUES (6, 'that'); COMMIT",
-    "BEGIN; INSERT INTO middle VALUES (6, 6, 6); UPDATE middle SET a = 0 WHERE id = 1; ALTER TABLE middle DROP b; ALTER TABLE middle ADD c int DEFAULT 8; INSERT INTO middle VALUES (7, 7, 7); UPDATE middle SET a = 2 WHERE id = 1; ALTER TABLE middle RENAME c TO b; INSERT INTO middle VALUES (8, 8, 80); DELETE FROM middle WHERE id = 2; COMMIT",
+    "BEGIN; INSERT INTO middle VALUES (6, 6, 6); UPDATE middle SET a = 0 WHERE id = 1; ALTER TABLE middle DROP b; ALTER TABLE middle ADD b int DEFAULT 8; INSERT INTO middle VALUES (7, 7, 7); UPDATE middle SET a = 2 WHERE id = 1; DELETE FROM middle WHERE id = 2; COMMIT",
     "BEGIN; ALTER TABLE back ADD b int DEFAULT 1; INSERT INTO back VALUES (6, 6, 6); ROLLBACK; BEGIN; INSERT INTO back VALUES (7, 7); SAVEPOINT s; ALTER TABLE back DROP a; INSERT INTO back VALUES (8); ROLLBACK TO s; INSERT INTO back VALUES (9, 9); COMMIT",
     "ALTER TABLE parts ADD n int DEFAULT 3; CREATE TABLE part3 PARTITION OF parts FOR VALUES IN (3); INSERT INTO parts VALUES (6, 3, 'new')",
     "ALTER TABLE parts RENAME v TO w; UPDATE parts SET w = 'newer' WHERE p = 1",
@@ -178,6 +178,7 @@ async fn only_by_the_trigger(sandbox: &mut Sandbox, source: &Client) -> Result<(
             "ALTER TABLE heir RENAME TO inherited; ALTER TABLE inherited ADD x int DEFAULT 6, DROP a",
             "ALTER SCHEMA sales RENAME TO shop",
             "CREATE TABLE shop.gone (id int); DROP TABLE shop.gone",
+            "BEGIN; INSERT INTO middle VALUES (10, 10, 10); ALTER TABLE middle DROP b; ALTER TABLE middle ADD c int DEFAULT 9; INSERT INTO middle VALUES (11, 11, 11); UPDATE middle SET c = 1 WHERE id = 10; ALTER TABLE middle RENAME c TO b; INSERT INTO middle VALUES (12, 12, 12); DELETE FROM middle WHERE id = 3; COMMIT",
         ],
     )
     .await?;

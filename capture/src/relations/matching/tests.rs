@@ -47,9 +47,18 @@ fn catalog(columns: &[(&str, u32)]) -> TableNow {
 }
 
 fn matched(names: &[&str], before: &[(i16, &str)], now: &[(&str, u32)]) -> (Vec<Option<i16>>, bool) {
+    matched_with(names, before, now, Own::Earlier)
+}
+
+fn matched_with(
+    names: &[&str],
+    before: &[(i16, &str)],
+    now: &[(&str, u32)],
+    own: Own,
+) -> (Vec<Option<i16>>, bool) {
     let columns = known(before);
     let highest = before.iter().map(|(number, _)| *number).max();
-    let found = numbers(&described(names), Before { columns: &columns, highest }, &catalog(now), XID);
+    let found = numbers(&described(names), Before { columns: &columns, highest }, &catalog(now), (XID, own));
     (found.numbers, found.doubtful)
 }
 
@@ -113,6 +122,25 @@ fn a_column_that_may_be_another_one_of_its_name_is_doubtful_and_taken_for_the_ol
     // Numbers of transactions go round.
     let early = u32::MAX - 5;
     assert_eq!(matched(&["a", "b"], &before, &[("a", 1), ("", early), ("b", early)]), certain(&[1, 3]));
+}
+
+#[test]
+fn what_the_transaction_itself_changes_comes_before_its_last_description() {
+    let before = [(1, "a"), (2, "b")];
+    let now = [("a", 1), ("", XID), ("b", XID)];
+    let found = |own| matched_with(&["a", "b"], &before, &now, own);
+    assert_eq!(found(Own::Earlier), certain(&[1, 3]));
+    assert_eq!(found(Own::Later).0, [Some(1), Some(2)]);
+    assert!(found(Own::Unknown).1, "which of the two is not known");
+}
+
+#[test]
+fn a_name_that_was_there_only_in_between_is_told() {
+    let columns = known(&[(1, "a"), (2, "b")]);
+    let before = Before { columns: &columns, highest: Some(2) };
+    let found =
+        numbers(&described(&["a", "x"]), before, &catalog(&[("a", 1), ("c", 9)]), (XID, Own::Earlier));
+    assert_eq!(found.unexplained, ["x"]);
 }
 
 #[test]

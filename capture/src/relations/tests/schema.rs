@@ -48,7 +48,7 @@ fn touch(relations: &mut Relations, oid: u32, name: &str, columns: &[&str]) -> V
     let names: Vec<&'static str> = columns.iter().map(|name| &*String::from(*name).leak()).collect();
     let columns = names.iter().map(column).collect();
     let replica_identity = ReplicaIdentity::Default;
-    relations.begin(relations.xid + 1, Lsn(1)).unwrap();
+    relations.begin(relations.xid + 1, Lsn(1), None).unwrap();
     let relation = Relation { xid: None, oid, schema: "public", name, replica_identity, columns };
     relations.learn(&relation).unwrap();
     assert!(relations.is_unsettled(oid));
@@ -157,7 +157,7 @@ fn a_column_replaced_by_one_of_its_name_is_found_by_the_next_transaction_if_not_
     source.0.lock().unwrap().insert(1, now);
     assert_eq!(touch(&mut relations, 1, "t", &["a", "b"]), [""; 0], "perhaps not yet");
     assert!(!relations.is_unsettled(1), "once a transaction");
-    relations.begin(relations.xid + 1, Lsn(1)).unwrap();
+    relations.begin(relations.xid + 1, Lsn(1), None).unwrap();
     assert!(relations.is_unsettled(1));
     // Not described anew: it had happened before.
     assert_eq!(shown(&relations.settle(1).unwrap()), ["t > t: column b dropped, column b added"]);
@@ -224,7 +224,7 @@ fn a_constant_default_of_a_new_column_is_told() {
     let mut now = source.set(1, "t", &["a", "b"]);
     (now.columns[1].missing, now.columns[1].value) = (true, Some("7".into()));
     source.0.lock().unwrap().insert(1, now);
-    relations.begin(2, Lsn(1)).unwrap();
+    relations.begin(2, Lsn(1), None).unwrap();
     relations.learn(&relation(1, "t", ReplicaIdentity::Default)).unwrap();
     let steps = relations.settle(1).unwrap();
     let fill = Fill::Value("7".into());
