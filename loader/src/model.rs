@@ -13,7 +13,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use re_dms_shared::Lsn;
 use re_dms_shared::manifest::{
-    Action, Column, DataFile, Load, Manifest, Predecessor, RowCounts, Step, Table, sha256_hex,
+    Action, Column, Compression, DataFile, Load, Manifest, Predecessor, RowCounts, Step, Table, sha256_hex,
 };
 use re_dms_shared::message::{Outcome, SegmentStaged, TableAction, TableRequest};
 use tokio::sync::Notify;
@@ -96,7 +96,14 @@ fn step(number: u32, table: &str, copy_manifest: String) -> Step {
     };
     let file = DataFile { key: "f".into(), rows: 3, bytes: 1, sha256: String::new() };
     let rows = RowCounts { inserts: 3, ..RowCounts::default() };
-    let load = Load { copy_manifest, files: vec![file], rows, present_sets: Vec::new(), altered: Vec::new() };
+    let load = Load {
+        copy_manifest,
+        files: vec![file],
+        compression: Compression::Gzip,
+        rows,
+        present_sets: Vec::new(),
+        altered: Vec::new(),
+    };
     Step { number, table, action: Action::Load(load) }
 }
 
@@ -113,6 +120,7 @@ fn manifest(seq: u64, predecessor: Option<Predecessor>, steps: Vec<Step>) -> Man
         last_commit_time: Timestamp::UNIX_EPOCH,
         transactions: 1,
         captured_by: "model".into(),
+        shapes: None,
         steps,
     }
 }

@@ -62,7 +62,7 @@ fn changes_only(steps: Vec<(Table, Action)>, catalog: &Catalog) -> String {
         Err(error) => return format!("refused: {error}\nhint: {}", error.hint()),
     };
     let before = plan.before.iter().map(|statement| format!("{}\n-- in the transaction:", statement.sql));
-    let of_steps = plan.statements.iter().filter(|statement| statement.step.is_some());
+    let of_steps = plan.statements.iter().filter(|statement| statement.of.is_some());
     let lines: Vec<_> = before.chain(of_steps.map(|statement| statement.sql.clone())).collect();
     if lines.is_empty() { "-- nothing".into() } else { lines.join("\n") }
 }

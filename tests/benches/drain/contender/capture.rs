@@ -11,7 +11,7 @@ use re_dms_capture::flight::Flight;
 use re_dms_capture::persist::Persister;
 use re_dms_capture::progress::{Progress, Snapshot};
 use re_dms_capture::receive::{self, Receiver};
-use re_dms_capture::relations::Relations;
+use re_dms_capture::relations::{KnownTables, Relations};
 use re_dms_capture::retention::Retention;
 use re_dms_capture::rows::RenderOptions;
 use re_dms_capture::slot_watch::Server;
@@ -124,8 +124,16 @@ pub(super) async fn drain_to_files(task: &Task) -> Result<Figures> {
     let key = |_oid| {
         Err(re_dms_capture::error::Error::passing(re_dms_capture::error::Who::Source, "no keys", "none"))
     };
+    // The catalog is not asked: once a table, that is nothing beside its rows.
+    let relations = Relations::new(
+        config.source.tables.clone(),
+        config.source.publication.clone(),
+        KnownTables::default(),
+        Box::new(key),
+        Box::new(|_oid| Ok(None)),
+    );
     let collector = Collector::new(
-        Relations::new(config.source.tables.clone(), Box::new(key)),
+        relations,
         Limits::new(&config.batch, POLICY),
         start,
         ReadBack::new(config.data_dir.join("wal")),
@@ -149,6 +157,7 @@ pub(super) async fn drain_to_files(task: &Task) -> Result<Figures> {
         flight: Arc::new(Mutex::new(Flight::new(0, 0, start, None))),
         announce,
         predecessor: None,
+        shapes: None,
         start_lsn: start,
     };
     let staging = tokio::spawn(stager.run(items));
