@@ -88,7 +88,7 @@ fn old_rows_get_what_the_catalog_says() {
     ];
     for (default, value, rewritten, fill, proven) in cases {
         let now = new_column(default, value);
-        let found = difference(&before, &after, Evidence { now: Some(&now), rewritten, plain: false });
+        let found = difference(&before, &after, Evidence { now: Some(&now), rewritten, ..unwritten() });
         assert_eq!(found.changes, [TableChange::AddColumn { column: "c".into(), fill }]);
         assert_eq!(found.unproven.is_empty(), proven, "{default} {value:?} {rewritten}");
     }
@@ -122,8 +122,9 @@ fn a_new_type_keeps_values_where_redshift_makes_the_same_of_them() {
     for ((from, modifier), (to, new_modifier), values, proven) in cases {
         let before = table("t", vec![column(1, "a", from, modifier)]);
         let after = table("t", vec![column(1, "a", to, new_modifier)]);
-        let found = [(false, false), (true, true), (true, false)]
-            .map(|(rewritten, plain)| difference(&before, &after, Evidence { now: None, rewritten, plain }));
+        let found = [(false, false), (true, true), (true, false)].map(|(rewritten, plain)| {
+            difference(&before, &after, Evidence { rewritten, plain, ..unwritten() })
+        });
         let shown = format!("{from} to {to}: {found:?}");
         assert_eq!(found.each_ref().map(|found| found.unproven.is_empty()), proven, "{shown}");
         let kept = |change: &TableChange| match change {
