@@ -148,6 +148,9 @@ impl ColumnWriter {
             Form::Decimal { precision, scale } => {
                 return number::push_decimal(value, precision, scale, rules.inexact, out);
             }
+            Form::Money if value == number::LEAST_MONEY => {
+                return null_or_refuse(rules.nan, "types.nan", out);
+            }
             Form::Money => number::push_money(value, out)?,
             Form::Date if is_plain_date(value) => out.extend_from_slice(value),
             Form::Date if is_special_date(value) => {
@@ -232,7 +235,7 @@ fn is_special_date(value: &[u8]) -> bool {
 /// Whether Redshift has the offset of a `timetz`: up to 14:59, where PostgreSQL goes up to 15:59 (`redshift.md`, 2.1).
 fn has_known_offset(value: &[u8]) -> bool {
     let sign = value.iter().rposition(|byte| matches!(byte, b'+' | b'-'));
-    sign.and_then(|sign| value.get(sign + 1..sign + 3)).is_some_and(|hours| hours < b"15")
+    sign.and_then(|sign| value.get(sign + 1..sign + 3)).is_some_and(|hours| hours < b"15".as_slice())
 }
 
 /// The first or the last date that is loaded.

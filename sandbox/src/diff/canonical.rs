@@ -59,7 +59,7 @@ pub(super) fn source(column: &SourceColumn, c: &str) -> String {
         }
         ValueClass::Numeric => format!("trim_scale(NULLIF({c}, 'NaN'))::text"),
         ValueClass::Decimal => decimal(column, &format!("{c}::numeric")),
-        ValueClass::Money => format!("trim_scale({c}::numeric)::text"),
+        ValueClass::Money => format!("trim_scale(NULLIF({c}::numeric, -92233720368547758.08))::text"),
         ValueClass::Date => date(column, c, "9999-12-31"),
         ValueClass::Timestamp => date(column, c, "9999-12-31 23:59:59.999999"),
         ValueClass::TimestampTz => date(column, c, "9999-12-31 23:59:59.999999+00"),
