@@ -274,7 +274,7 @@ async fn every_type_makes_the_round_trip() -> Result<()> {
     // The comparison is our own: some values are looked at as they are.
     for (ty, row, expected) in [
         ("pair", 2, r#"{"a": "NaN", "b": "say \"hi\", \\ (now)"}"#),
-        ("hstore", 1, r#"{"a": "1", "d": "NULL", "c": "x\\y, 'z'", "b \"q\"": null}"#),
+        ("hstore", 1, r#"{"a": "1", "c": "x\\y, 'z'", "d": "NULL", "b \"q\"": null}"#),
         (
             "timestamptz[]",
             0,
