@@ -274,7 +274,8 @@ impl Source {
                    FROM pg_publication_tables p JOIN pg_namespace n ON n.nspname = p.schemaname \
                    JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = p.tablename \
                    JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped \
-                   AND a.attgenerated = '' WHERE p.pubname = $1::text::name GROUP BY 1, 2 ORDER BY 1 COLLATE \"C\", 2 COLLATE \"C\"";
+                   AND a.attgenerated = '' WHERE p.pubname = $1::text::name GROUP BY n.nspname, c.relname \
+                   ORDER BY n.nspname, c.relname";
         let rows = self.client.query(sql, &[&publication]).await;
         let rows = rows.map_err(|error| failure("reading the publication's tables", &error))?;
         let table = |row: &tokio_postgres::Row| {

@@ -15,6 +15,9 @@ pub(super) fn is_special(value: &[u8]) -> bool {
     matches!(value, b"NaN" | b"Infinity" | b"-Infinity")
 }
 
+/// `money` is a 64-bit number of cents; its least is the one that `DECIMAL(19,2)` has no room for (`redshift.md`, 2.1).
+pub(super) const LEAST_MONEY: &[u8] = b"-$92,233,720,368,547,758.08";
+
 /// `$1,234.56` without its ornaments.
 pub(super) fn push_money(value: &[u8], out: &mut Vec<u8>) -> Result<(), Failure> {
     let plain = |byte: u8| matches!(byte, b'0'..=b'9' | b'.' | b'-');

@@ -72,6 +72,7 @@ enum Form {
     },
     Money,
     Date,
+    TimeTz,
     Bytea {
         max_bytes: usize,
     },
@@ -95,6 +96,7 @@ impl ColumnWriter {
             (ValueClass::Float | ValueClass::Numeric | ValueClass::Decimal, _) => Form::Number,
             (ValueClass::Money, _) => Form::Money,
             (ValueClass::Date | ValueClass::Timestamp | ValueClass::TimestampTz, _) => Form::Date,
+            (ValueClass::TimeTz, _) => Form::TimeTz,
             (ValueClass::Bytea, RedshiftType::Varbyte(max_bytes)) => {
                 Form::Bytea { max_bytes: max_bytes as usize }
             }
@@ -146,6 +148,9 @@ impl ColumnWriter {
             Form::Decimal { precision, scale } => {
                 return number::push_decimal(value, precision, scale, rules.inexact, out);
             }
+            Form::Money if value == number::LEAST_MONEY => {
+                return null_or_refuse(rules.nan, "types.nan", out);
+            }
             Form::Money => number::push_money(value, out)?,
             Form::Date if is_plain_date(value) => out.extend_from_slice(value),
             Form::Date if is_special_date(value) => {
@@ -156,6 +161,8 @@ impl ColumnWriter {
                 return Ok(Outcome::SATURATED);
             }
             Form::Date => return Err(Failure::Malformed("a date in ISO form")),
+            Form::TimeTz if has_known_offset(value) => out.extend_from_slice(value),
+            Form::TimeTz => return null_or_refuse(rules.date, "types.date", out),
             Form::Bytea { max_bytes } => {
                 let digits = value.strip_prefix(b"\\x").ok_or(Failure::Malformed("bytea in hex form"))?;
                 // COPY reads an empty field of any type but VARCHAR as NULL (`redshift.md`, 1.2).
@@ -223,6 +230,12 @@ fn is_special_date(value: &[u8]) -> bool {
     let year_digits = value.iter().take_while(|byte| byte.is_ascii_digit()).count();
     let has_date = year_digits >= 4 && value.get(year_digits) == Some(&b'-');
     has_date || matches!(value, b"infinity" | b"-infinity")
+}
+
+/// Whether Redshift has the offset of a `timetz`: up to 14:59, where PostgreSQL goes up to 15:59 (`redshift.md`, 2.1).
+fn has_known_offset(value: &[u8]) -> bool {
+    let sign = value.iter().rposition(|byte| matches!(byte, b'+' | b'-'));
+    sign.and_then(|sign| value.get(sign + 1..sign + 3)).is_some_and(|hours| hours < b"15".as_slice())
 }
 
 /// The first or the last date that is loaded.

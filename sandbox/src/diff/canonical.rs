@@ -59,10 +59,15 @@ pub(super) fn source(column: &SourceColumn, c: &str) -> String {
         }
         ValueClass::Numeric => format!("trim_scale(NULLIF({c}, 'NaN'))::text"),
         ValueClass::Decimal => decimal(column, &format!("{c}::numeric")),
-        ValueClass::Money => format!("trim_scale({c}::numeric)::text"),
+        ValueClass::Money => format!("trim_scale(NULLIF({c}::numeric, -92233720368547758.08))::text"),
         ValueClass::Date => date(column, c, "9999-12-31"),
         ValueClass::Timestamp => date(column, c, "9999-12-31 23:59:59.999999"),
         ValueClass::TimestampTz => date(column, c, "9999-12-31 23:59:59.999999+00"),
+        ValueClass::TimeTz => {
+            format!(
+                "CASE WHEN abs(extract(timezone FROM {c})) < 15 * 3600 THEN ({c} AT TIME ZONE 'UTC')::text END"
+            )
+        }
         ValueClass::Bytea => match column.mapping.redshift {
             RedshiftType::Varbyte(bytes) => {
                 format!("CASE WHEN octet_length({c}) BETWEEN 1 AND {bytes} THEN encode({c}, 'hex') END")
@@ -113,10 +118,7 @@ fn date(column: &SourceColumn, c: &str, last: &str) -> String {
 /// `c` is the quoted column in the warehouse, of one of the [`expected_types`].
 pub(super) fn target(column: &SourceColumn, c: &str) -> String {
     match &column.mapping.class {
-        ValueClass::Verbatim => match column.mapping.redshift {
-            RedshiftType::TimeTz => verbatim(column, c),
-            _ => format!("{c}::text"),
-        },
+        ValueClass::TimeTz => format!("({c} AT TIME ZONE 'UTC')::text"),
         ValueClass::Text => untrailed(column, &format!("{c}::text")),
         ValueClass::Numeric | ValueClass::Decimal | ValueClass::Money => format!("trim_scale({c})::text"),
         ValueClass::Bytea => format!("encode({c}, 'hex')"),
@@ -126,7 +128,6 @@ pub(super) fn target(column: &SourceColumn, c: &str) -> String {
 
 fn verbatim(column: &SourceColumn, c: &str) -> String {
     match column.mapping.redshift {
-        RedshiftType::TimeTz => format!("({c} AT TIME ZONE 'UTC')::text"),
         RedshiftType::Varchar(_) => printed(c),
         _ => format!("{c}::text"),
     }

@@ -21,6 +21,8 @@ pub enum ValueClass {
     Timestamp,
     /// `timestamptz`: as a date.
     TimestampTz,
+    /// `timetz`: offsets that Redshift has not meet the policy.
+    TimeTz,
     /// `bytea`, printed as `\x…`; its prefix goes.
     Bytea,
     /// `json`, `jsonb`: the text is JSON already.

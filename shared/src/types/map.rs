@@ -154,7 +154,7 @@ fn built_in(oid: u32, modifier: i32, numeric_scale: Option<u8>) -> TypeMapping {
         17 => mapping(R::Varbyte(VARBYTE_BYTES), C::Bytea),
         1082 => mapping(R::Date, C::Date),
         1083 => mapping(R::Time, C::Verbatim),
-        1266 => mapping(R::TimeTz, C::Verbatim),
+        1266 => mapping(R::TimeTz, C::TimeTz),
         1114 => mapping(R::Timestamp, C::Timestamp),
         1184 => mapping(R::TimestampTz, C::TimestampTz),
         1186 => text(256), // interval

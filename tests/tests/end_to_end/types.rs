@@ -274,13 +274,13 @@ async fn every_type_makes_the_round_trip() -> Result<()> {
     // The comparison is our own: some values are looked at as they are.
     for (ty, row, expected) in [
         ("pair", 2, r#"{"a": "NaN", "b": "say \"hi\", \\ (now)"}"#),
-        ("hstore", 1, r#"{"a": "1", "d": "NULL", "c": "x\\y, 'z'", "b \"q\"": null}"#),
+        ("hstore", 1, r#"{"a": "1", "c": "x\\y, 'z'", "d": "NULL", "b \"q\"": null}"#),
         (
             "timestamptz[]",
             0,
             r#"["2024-02-29T12:34:56.7+00:00", "infinity", "0044-03-15T01:02:03+00:00 BC"]"#,
         ),
-        ("money", 1, "-92233720368547758.08"),
+        ("money", 2, "-1234.50"),
         ("big_amount", 0, "0.01"),
         ("time", 2, "24:00:00"),
         ("float8[]", 0, r#"["NaN", "Infinity", "-Infinity", -0, 0.000"#),

@@ -110,6 +110,55 @@ fn dates_outside_of_our_four_digit_years_are_null() {
 }
 
 #[test]
+fn offsets_go_up_to_fifteen_hours() {
+    const TIMETZ: u32 = 1266;
+    for value in ["12:00:00+00", "24:00:00-14:59", "00:00:00.5+14:59:59"] {
+        assert_exact(TIMETZ, value, value);
+    }
+    assert_null(TIMETZ, "00:00:00+15");
+    assert_null(TIMETZ, "00:00:00-15:59");
+}
+
+fn with_rules(type_oid: u32, rules: ColumnRules, value: &str) -> Result<(String, Outcome), Failure> {
+    let writer = ColumnWriter { rules, ..column(type_oid, -1) };
+    let mut out = Vec::new();
+    let outcome = writer.write(value.as_bytes(), &mut Scratch::default(), &mut out)?;
+    Ok((String::from_utf8(out).unwrap(), outcome))
+}
+
+#[test]
+fn policies_decide() {
+    let error = Policy::Error;
+    let rules = ColumnRules {
+        nan: error,
+        date: error,
+        long_text: error,
+        long_bytes: error,
+        json: error,
+        ..ColumnRules::default()
+    };
+    let long = "x".repeat(65_536);
+    for (type_oid, value, key) in [
+        (FLOAT8, "NaN", "types.nan"),
+        (DATE, "infinity", "types.date"),
+        (TEXT, long.as_str(), "types.long_text"),
+        (BYTEA, "\\x", "types.long_bytes"),
+        (JSON, r#""\u0000""#, "types.json"),
+        (TEXT_ARRAY, &format!("{{{long}}}"), "types.json"),
+    ] {
+        assert_eq!(with_rules(type_oid, rules, value), Err(Failure::Refused(key)), "type {type_oid}");
+    }
+    let rules = ColumnRules { date: Policy::Saturate, long_text: Policy::Null, ..ColumnRules::default() };
+    let near = |type_oid, value: &str| with_rules(type_oid, rules, value).unwrap();
+    assert_eq!(near(DATE, "infinity"), ("9999-12-31".to_owned(), Outcome::SATURATED));
+    assert_eq!(near(DATE, "0044-03-15 BC"), ("0001-01-01".to_owned(), Outcome::SATURATED));
+    assert_eq!(near(TIMESTAMP, "-infinity"), ("0001-01-01 00:00:00".to_owned(), Outcome::SATURATED));
+    let last = "9999-12-31 23:59:59.999999+00";
+    assert_eq!(near(TIMESTAMPTZ, "20000-01-01 00:00:00+00"), (last.to_owned(), Outcome::SATURATED));
+    assert_eq!(near(TEXT, &long), (NULL_FIELD.to_owned(), Outcome::NULLED));
+}
+
+#[test]
 fn bytea_is_bare_hex_unless_empty_or_too_long() {
     assert_null(BYTEA, "\\x"); // an empty field is NULL to COPY anyway: counted, at least
     assert_exact(BYTEA, "\\x00ff", "00ff");
