@@ -187,10 +187,11 @@ async fn only_by_the_trigger(sandbox: &mut Sandbox, source: &Client) -> Result<(
     sandbox.wait_and_compare()?;
     let warehouse = sandbox.warehouse().await?;
     let tables =
-        "SELECT string_agg(table_schema || '.' || table_name, ' ' ORDER BY 1) FROM information_schema.tables
+        "SELECT string_agg(table_schema || '.' || table_name, ' ' ORDER BY table_name) FROM information_schema.tables
                   WHERE table_name IN ('swaps', 'derived', 'empty', 'heir', 'inherited', 'moved', 'gone')";
     let row = warehouse.query_one(tables, &[]).await?;
-    ensure!(row.get::<_, Option<&str>>(0) == Some("public.empty public.inherited shop.moved"), "{row:?}");
+    let found: Option<&str> = row.get(0);
+    ensure!(found == Some("public.empty public.inherited shop.moved"), "{found:?}");
     source
         .batch_execute("INSERT INTO shop.moved VALUES (50, 'x'); INSERT INTO empty VALUES (1, 'x')")
         .await?;
