@@ -62,8 +62,13 @@ pub(super) fn numbers(
                 || attribute.column.name.as_ref() == Some(&column.name)
         })
     };
+    // Where every column was there before and is there now, there is nothing to choose.
+    let is_choice = attributes
+        .iter()
+        .any(|attribute| attribute.is_new || (attribute.column.name.is_none() && attribute.before.is_some()))
+        || numbers.contains(&None);
     let pairs = described.iter().zip(&numbers);
-    let unexplained = pairs.filter(|(column, number)| !is_explained(column, **number));
+    let unexplained = pairs.filter(|(column, number)| is_choice && !is_explained(column, **number));
     let unexplained = unexplained.map(|(column, _)| column.name.clone()).collect();
     let doubtful = described.iter().any(|column| {
         let replaced = attributes.iter().any(|attribute| {

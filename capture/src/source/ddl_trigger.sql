@@ -55,12 +55,17 @@ BEGIN
                 'table', definition::json)::text, 'UTF8'));
         END LOOP;
     END IF;
+    -- A message has the position where its record ends, a row's change that where its own begins. This block is a
+    -- subtransaction, and PostgreSQL merges its messages with the changes around it by position: the record that follows
+    -- directly would come first. So that is one that means nothing.
+    PERFORM pg_logical_emit_message(true, 're_dms.end', '');
 EXCEPTION WHEN OTHERS THEN
     RAISE WARNING 're_dms: a change of a table could not be told: %', sqlerrm;
     -- So the capture asks again from here on.
     BEGIN
         PERFORM pg_logical_emit_message(true, 're_dms.ddl', convert_to(json_build_object(
             'publication', publication, 'event', 'removed')::text, 'UTF8'));
+        PERFORM pg_logical_emit_message(true, 're_dms.end', '');
     EXCEPTION WHEN OTHERS THEN
         RAISE WARNING 're_dms: nor that: %', sqlerrm;
     END;

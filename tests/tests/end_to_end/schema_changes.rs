@@ -84,7 +84,7 @@ const WHILE_DOWN: &[&str] = &[
     "INSERT INTO several VALUES (20, 20, 'y'); ALTER TABLE several RENAME y TO z; INSERT INTO several VALUES (21, 21, 'z'); ALTER TABLE several DROP x; INSERT INTO several VALUES (22, 'z')",
     "INSERT INTO called VALUES (20, 'called'); ALTER TABLE called RENAME TO renamed; INSERT INTO renamed VALUES (21, 'renamed'); CREATE TABLE called (id int PRIMARY KEY); INSERT INTO called VALUES (1)",
     "INSERT INTO remade VALUES (20, '2020-01-01'); DROP TABLE remade; CREATE TABLE remade (id int PRIMARY KEY); INSERT INTO remade VALUES (5)",
-    "INSERT INTO back VALUES (20, 20); ALTER TABLE back ADD b int DEFAULT 1; INSERT INTO back VALUES (21, 21); ALTER TABLE back ALTER a TYPE bigint; INSERT INTO back VALUES (22, 22)",
+    "INSERT INTO back VALUES (20, 20); ALTER TABLE back ADD b int DEFAULT 1; INSERT INTO back VALUES (21, 21)",
 ];
 
 async fn one_by_one(source: &Client, statements: &[&str]) -> Result<()> {
@@ -174,6 +174,8 @@ async fn only_by_the_trigger(sandbox: &mut Sandbox, source: &Client) -> Result<(
         source,
         &[
             "DROP TABLE swaps, derived",
+            "BEGIN; SAVEPOINT s; ALTER TABLE back ADD c int DEFAULT 1; RELEASE s; INSERT INTO back VALUES (30, 30, 30, 30); COMMIT",
+            "ALTER TABLE back ALTER a TYPE bigint",
             "CREATE TABLE empty (id int PRIMARY KEY, v text)",
             "ALTER TABLE heir RENAME TO inherited; ALTER TABLE inherited ADD x int DEFAULT 6, DROP a",
             "ALTER SCHEMA sales RENAME TO shop",
@@ -185,10 +187,11 @@ async fn only_by_the_trigger(sandbox: &mut Sandbox, source: &Client) -> Result<(
     sandbox.wait_and_compare()?;
     let warehouse = sandbox.warehouse().await?;
     let tables =
-        "SELECT string_agg(table_schema || '.' || table_name, ' ' ORDER BY 1) FROM information_schema.tables
+        "SELECT string_agg(table_schema || '.' || table_name, ' ' ORDER BY table_name) FROM information_schema.tables
                   WHERE table_name IN ('swaps', 'derived', 'empty', 'heir', 'inherited', 'moved', 'gone')";
     let row = warehouse.query_one(tables, &[]).await?;
-    ensure!(row.get::<_, Option<&str>>(0) == Some("public.empty public.inherited shop.moved"), "{row:?}");
+    let found: Option<&str> = row.get(0);
+    ensure!(found == Some("public.empty public.inherited shop.moved"), "{found:?}");
     source
         .batch_execute("INSERT INTO shop.moved VALUES (50, 'x'); INSERT INTO empty VALUES (1, 'x')")
         .await?;

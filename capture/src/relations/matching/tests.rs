@@ -139,8 +139,9 @@ fn a_name_that_was_there_only_in_between_is_told() {
     let columns = known(&[(1, "a"), (2, "b")]);
     let before = Before { columns: &columns, highest: Some(2) };
     let found =
-        numbers(&described(&["a", "x"]), before, &catalog(&[("a", 1), ("c", 9)]), (XID, Own::Earlier));
-    assert_eq!(found.unexplained, ["x"]);
+        |now| numbers(&described(&["a", "x"]), before, &catalog(now), (XID, Own::Earlier)).unexplained;
+    assert_eq!(found(&[("a", 1), ("c", 9)]), [""; 0], "there is no other column that it could be");
+    assert_eq!(found(&[("a", 1), ("", 9), ("c", 9)]), ["x"]);
 }
 
 #[test]
