@@ -8,24 +8,27 @@ mod catalog;
 mod check;
 mod copy;
 mod equality;
+mod error;
 pub mod ledger;
 mod merge;
 pub mod queries;
 mod schema;
 pub mod staging;
+mod statements;
 pub mod table_log;
 mod tables;
 mod whole_row;
 
 pub use catalog::{Catalog, CatalogColumn};
+pub use error::PlanError;
 pub use staging::Staging;
+use statements::Statements;
 pub use table_log::{Blame, TableLog, Target};
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use re_dms_shared::manifest::{Action, Manifest, Step, Table};
-use re_dms_shared::sql;
 
 use crate::config::CopySettings;
 
@@ -192,114 +195,6 @@ impl fmt::Display for Purpose {
             Purpose::RecordSegment => "recording the segment in the ledger",
             Purpose::Commit => "committing the transaction",
         })
-    }
-}
-
-/// Why there is no plan. None of these goes away by trying again.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum PlanError {
-    /// The manifest contradicts itself.
-    #[error("the manifest's step {step} ({table}): {problem}")]
-    Manifest {
-        /// The step's number.
-        step: u32,
-        /// Its target.
-        table: String,
-        /// What is wrong with it.
-        problem: String,
-    },
-    /// The target's column can't hold what arrives.
-    #[error("{table}: column {column} is {found} in Redshift and {wanted} in the segment")]
-    ColumnType {
-        /// The target.
-        table: String,
-        /// Its column.
-        column: String,
-        /// The type in Redshift.
-        found: String,
-        /// The type in the manifest.
-        wanted: String,
-    },
-    /// Redshift would refuse to drop what views read.
-    #[error("{table}: {what} can't be dropped, since {} read it", views.join(", "))]
-    Views {
-        /// The target.
-        table: String,
-        /// The table or the column.
-        what: String,
-        /// The views, with their schemas.
-        views: Vec<String>,
-    },
-    /// Something else has the name already.
-    #[error("{table}: {what} is to be called {name}, and there is one of that name")]
-    NameTaken {
-        /// The target.
-        table: String,
-        /// The table or the column.
-        what: String,
-        /// Its new name.
-        name: String,
-    },
-    /// A table is another one under a new name, and that one waits.
-    #[error("{table} was {before} before, which is quarantined")]
-    Waits {
-        /// The target.
-        table: String,
-        /// Its old name.
-        before: String,
-    },
-    /// A table so wide that its statements are refused.
-    #[error(
-        "{table}: {purpose} takes a statement of {bytes} bytes, and the Data API takes {STATEMENT_BYTES}"
-    )]
-    TooLong {
-        /// The target.
-        table: String,
-        /// What the statement is for.
-        purpose: Purpose,
-        /// Its length.
-        bytes: usize,
-    },
-}
-
-impl PlanError {
-    /// The target that is to blame, where it is the target and not the segment.
-    #[must_use]
-    pub fn table(&self) -> Option<&str> {
-        match self {
-            PlanError::Manifest { .. } => None,
-            PlanError::ColumnType { table, .. }
-            | PlanError::Views { table, .. }
-            | PlanError::NameTaken { table, .. }
-            | PlanError::TooLong { table, .. } => Some(table),
-            // It is in quarantine already.
-            PlanError::Waits { .. } => None,
-        }
-    }
-
-    /// What to do about it.
-    #[must_use]
-    pub fn hint(&self) -> String {
-        match self {
-            PlanError::Manifest { .. } => {
-                "the segment was written wrong: report it with its manifest.json, which holds no row values"
-                    .into()
-            }
-            PlanError::ColumnType { table, column, wanted, .. } => {
-                format!(
-                    "give {table}'s column {column} the type {wanted}, or rename the table: a missing one is created"
-                )
-            }
-            PlanError::Views { .. } => "drop these views, or make them again WITH NO SCHEMA BINDING".into(),
-            PlanError::NameTaken { table, name, .. } => {
-                format!("rename or drop {name} of {table} in Redshift")
-            }
-            PlanError::Waits { before, .. } => format!("resume {before} first"),
-            PlanError::TooLong { purpose: Purpose::Keep | Purpose::Remove, .. } => {
-                "give the table a primary key: all of its columns have to be compared without one".into()
-            }
-            PlanError::TooLong { .. } => "exclude some of the table's columns from the stream".into(),
-        }
     }
 }
 
@@ -482,87 +377,6 @@ impl Steps<'_> {
         }
         Ok(())
     }
-}
-
-/// The statements so far, and what the next ones are about.
-#[derive(Default)]
-struct Statements {
-    /// Outside of the transaction.
-    before: Vec<Statement>,
-    list: Vec<Statement>,
-    of: Option<PlannedStep>,
-    staging: Vec<Staging>,
-    /// In files of loads that are staged within the transaction.
-    bytes: u64,
-}
-
-impl Statements {
-    fn about(&mut self, place: u32, seq: u64, step: &Step) {
-        let (number, target) = (step.number, Target::of(&step.table));
-        self.of = Some(PlannedStep { place, seq, number, target, rows: queries::rows_of(&step.action) });
-    }
-
-    fn about_nothing(&mut self) {
-        self.of = None;
-    }
-
-    fn push(&mut self, purpose: Purpose, sql: String) {
-        self.list.push(Statement { purpose, of: self.of.clone(), sql });
-    }
-
-    fn drop_private_stages(&mut self) {
-        for sql in staging::drop(self.staging.iter().map(|staging| staging.table.as_str())) {
-            self.push(Purpose::DropStage, sql);
-        }
-    }
-
-    fn push_before(&mut self, purpose: Purpose, sql: String) {
-        self.before.push(Statement { purpose, of: self.of.clone(), sql });
-    }
-
-    fn refuse_too_long(&self) -> Result<(), PlanError> {
-        let Some(long) = self.list.iter().find(|statement| statement.sql.len() > STATEMENT_BYTES) else {
-            return Ok(());
-        };
-        let table = long.of.as_ref().map(|step| step.target.to_string()).unwrap_or_default();
-        Err(PlanError::TooLong { table, purpose: long.purpose, bytes: long.sql.len() })
-    }
-
-    fn into_plan(self) -> Plan {
-        let Self { before, list: mut statements, staging, bytes, .. } = self;
-        if statements.len() <= BATCH_STATEMENTS {
-            // Staging tables vanish with the batch; dropping them would only cost some of its statements.
-            return Plan { before, staging, transport: Transport::Batch, statements, bytes };
-        }
-        drop_finished_stages(&mut statements);
-        let alone = |purpose, sql: &str| Statement { purpose, of: None, sql: sql.to_owned() };
-        statements.insert(0, alone(Purpose::Begin, "BEGIN"));
-        statements.push(alone(Purpose::Commit, "COMMIT"));
-        Plan { before, staging, transport: Transport::Session, statements, bytes }
-    }
-}
-
-/// A large segment may stage a lot: its space comes back as soon as each step is merged.
-fn drop_finished_stages(statements: &mut Vec<Statement>) {
-    let mut with_drops = Vec::with_capacity(statements.len());
-    // The step at hand's temporary tables.
-    let mut made: Vec<String> = Vec::new();
-    let mut all = std::mem::take(statements).into_iter().peekable();
-    while let Some(statement) = all.next() {
-        match (statement.purpose, &statement.of) {
-            (Purpose::CreateStage, Some(step)) => made.push(copy::stage_name(step.place)),
-            (Purpose::Keep, Some(step)) => made.push(whole_row::kept_name(step.place)),
-            _ => {}
-        }
-        let of = statement.of.clone();
-        with_drops.push(statement);
-        if !made.is_empty() && all.peek().is_none_or(|next| next.of != of) {
-            let names: Vec<_> = made.drain(..).map(|name| sql::ident(&name)).collect();
-            let sql = format!("DROP TABLE {}", names.join(", "));
-            with_drops.push(Statement { purpose: Purpose::DropStage, of, sql });
-        }
-    }
-    *statements = with_drops;
 }
 
 /// A target's name for people.

@@ -152,17 +152,17 @@ const VALUES: &[(&str, &str, &str, &str)] = &[
     ),
     ("integer[]", "'{{1,2},{3,NULL}}'", "jsonb", "'[[1,2],[3,null]]'"),
     ("integer[]", "'[0:1]={1,2}'", "jsonb", "'[1,2]'"),
-    ("double precision[]", "'{1.5,NaN,-Infinity,1e20}'", "jsonb", "'[1.5,null,null,1e20]'"),
-    ("oid[]", "'{1}'", "jsonb", "'[1]'"),
+    ("double precision[]", "'{1.5,NaN,-Infinity,1e20}'", "jsonb", "'[1.5,\"NaN\",\"-Infinity\",1e20]'"),
+    ("oid[]", "'{1}'", "jsonb", "'[\"1\"]'"),
     ("boolean[]", "'{t,f,NULL}'", "jsonb", "'[true,false,null]'"),
     ("text[]", "ARRAY['a \"b\"', NULL, '', 'NULL']", "jsonb", "'[\"a \\\"b\\\"\",null,\"\",\"NULL\"]'"),
     ("inet[]", "'{10.0.0.1}'", "jsonb", "'[\"10.0.0.1\"]'"),
-    ("timestamp[]", "'{2024-01-01 10:00}'", "jsonb", "'[\"2024-01-01 10:00:00\"]'"),
+    ("timestamp[]", "'{2024-01-01 10:00}'", "jsonb", "'[\"2024-01-01T10:00:00\"]'"),
     ("jsonb[]", "ARRAY['{\"a\": 1}'::jsonb]", "jsonb", "'[{\"a\":1}]'"),
     ("int4range", "'[1,5)'", "text", "'[1,5)'"),
     ("point", "'(1,2)'", "text", "'(1,2)'"),
     ("mood", "'sad'", "text", "'sad'"),
-    ("pair", "ROW(1, NULL)", "text", "'(1,)'"),
+    ("pair", "ROW(1, NULL)", "jsonb", "'{\"a\":1,\"b\":null}'"),
 ];
 
 #[tokio::test]
