@@ -215,9 +215,11 @@ impl Source {
                    (CASE WHEN pg_is_in_recovery() \
                          THEN COALESCE(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn()) \
                          ELSE pg_current_wal_insert_lsn() END)::text, \
-                   EXISTS (SELECT FROM pg_partition_tree(c.oid) t JOIN pg_class p ON p.oid = t.relid \
-                           JOIN pg_index x ON x.indrelid = p.oid \
-                           WHERE c.relkind = 'p' AND t.isleaf AND CASE p.relreplident \
+                   EXISTS (WITH RECURSIVE tree AS ( \
+                               SELECT c.oid WHERE c.relkind = 'p' UNION ALL \
+                               SELECT h.inhrelid FROM pg_inherits h JOIN tree ON h.inhparent = tree.oid) \
+                           SELECT FROM tree JOIN pg_class p ON p.oid = tree.oid AND p.relkind <> 'p' \
+                           JOIN pg_index x ON x.indrelid = p.oid WHERE CASE p.relreplident \
                            WHEN 'd' THEN x.indisprimary AND i.indexrelid IS NULL \
                            WHEN 'i' THEN x.indisreplident AND (i.indexrelid IS NULL OR NOT x.indisprimary) \
                            ELSE false END) \
@@ -265,18 +267,20 @@ impl Source {
     /// # Errors
     /// If the server can't be asked.
     pub async fn published_tables(&self, publication: &str) -> Result<Vec<PublishedTable>> {
-        let sql = "SELECT n.nspname::text, c.relname::text, \
+        let is_published = self.is_published("$1::text::name").await?;
+        let sql = format!(
+            "SELECT n.nspname::text, c.relname::text, \
                    array_agg(a.attname::text ORDER BY a.attnum), array_agg(a.atttypid ORDER BY a.attnum), \
                    array_agg(a.atttypmod ORDER BY a.attnum), \
                    array_agg(EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND a.attnum = ANY(i.indkey) \
                        AND CASE c.relreplident WHEN 'd' THEN i.indisprimary WHEN 'i' THEN i.indisreplident \
                        ELSE false END) ORDER BY a.attnum) \
-                   FROM pg_publication_tables p JOIN pg_namespace n ON n.nspname = p.schemaname \
-                   JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = p.tablename \
+                   FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
                    JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped \
-                   AND a.attgenerated = '' WHERE p.pubname = $1::text::name GROUP BY n.nspname, c.relname \
-                   ORDER BY n.nspname, c.relname";
-        let rows = self.client.query(sql, &[&publication]).await;
+                   AND a.attgenerated = '' WHERE {is_published} GROUP BY n.nspname, c.relname \
+                   ORDER BY n.nspname, c.relname"
+        );
+        let rows = self.client.query(&sql, &[&publication]).await;
         let rows = rows.map_err(|error| failure("reading the publication's tables", &error))?;
         let table = |row: &tokio_postgres::Row| {
             let names: Vec<String> = row.get(2);
@@ -298,6 +302,27 @@ impl Source {
             }
         };
         Ok(rows.iter().map(table).collect())
+    }
+
+    /// SQL's condition for a row `c` of `pg_class`: it is a table of the publication with this name, which is SQL, too.
+    ///
+    /// `pg_publication_tables` would say so as well, but it locks every table of the publication, and so waits for
+    /// whoever is changing one.
+    async fn is_published(&self, name: &str) -> Result<String> {
+        let version: i32 = self.query_one("SELECT current_setting('server_version_num')::int").await?.get(0);
+        // Schemas in publications came with 15.
+        let by_schema = if version >= 150_000 {
+            " OR EXISTS (SELECT FROM pg_catalog.pg_publication_namespace AS s \
+             WHERE s.pnpubid = m.oid AND s.pnnspid = c.relnamespace)"
+        } else {
+            ""
+        };
+        // OIDs below are the system's.
+        Ok(format!(
+            "c.relkind IN ('r', 'p') AND NOT c.relispartition AND c.relpersistence = 'p' AND c.oid >= 16384 AND EXISTS \
+             (SELECT FROM pg_catalog.pg_publication AS m WHERE m.pubname = {name} AND (m.puballtables OR EXISTS \
+             (SELECT FROM pg_catalog.pg_publication_rel AS r WHERE r.prpubid = m.oid AND r.prrelid = c.oid){by_schema}))"
+        ))
     }
 
     /// Quoted names of the user's tables (ordinary ones and roots of partitions) that the patterns pick.

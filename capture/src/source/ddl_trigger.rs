@@ -24,6 +24,7 @@ impl Source {
         let names = Names::new(publication);
         let install = include_str!("ddl_trigger.sql")
             .replace("@definition@", include_str!("definition.sql"))
+            .replace("@is_published@", &self.is_published("publication").await?)
             .replace("@publication@", &literal(publication))
             .replace("@function@", &names.function)
             .replace("@ended@", &names.ended)

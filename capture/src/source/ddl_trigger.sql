@@ -43,10 +43,7 @@ BEGIN
             FROM pg_event_trigger_ddl_commands() AS d
             JOIN pg_class AS c ON (d.classid = 'pg_class'::regclass AND c.oid = d.objid)
                 OR (d.classid = 'pg_namespace'::regclass AND c.relnamespace = d.objid)
-            JOIN pg_namespace AS n ON n.oid = c.relnamespace
-            JOIN pg_publication_tables AS p
-                ON p.pubname = publication AND p.schemaname = n.nspname AND p.tablename = c.relname
-            WHERE c.relkind IN ('r', 'p') AND c.relpersistence = 'p'
+            WHERE @is_published@
             GROUP BY c.oid
         LOOP
             definition := re_dms.definition(changed.oid::bigint, publication);

@@ -1,12 +1,15 @@
 -- A table's definition as one JSON text: $1 is its OID, $2 the publication's name. The event trigger's function has it, too.
+-- Nothing here locks a table (pg_partition_tree would): who changes one may take long, and others' changes do not wait.
 SELECT json_build_object(
     'oid', c.oid::bigint,
     'schema', n.nspname,
     'name', c.relname,
     -- Of a partitioned table the partitions' files, added up.
     'storage', CASE WHEN c.relkind = 'p' THEN (
-            SELECT COALESCE(sum(p.relfilenode::bigint), 0) FROM pg_catalog.pg_partition_tree(c.oid) AS t
-            JOIN pg_catalog.pg_class AS p ON p.oid = t.relid)
+            WITH RECURSIVE tree AS (
+                SELECT c.oid UNION ALL
+                SELECT i.inhrelid FROM pg_catalog.pg_inherits AS i JOIN tree ON i.inhparent = tree.oid)
+            SELECT COALESCE(sum(p.relfilenode::bigint), 0) FROM tree JOIN pg_catalog.pg_class AS p ON p.oid = tree.oid)
         ELSE c.relfilenode::bigint END,
     'columns', (
         SELECT COALESCE(json_agg(json_build_object(
@@ -24,9 +27,14 @@ SELECT json_build_object(
         FROM pg_catalog.pg_attribute AS a
         LEFT JOIN LATERAL (
             SELECT min(l.attmissingval::text) AS first, max(l.attmissingval::text) AS last
-            FROM pg_catalog.pg_partition_tree(c.oid) AS t
-            JOIN pg_catalog.pg_attribute AS l ON l.attrelid = t.relid AND l.attname = a.attname
-            WHERE c.relkind = 'p' AND t.isleaf AND l.atthasmissing AND NOT a.attisdropped
+            FROM (
+                WITH RECURSIVE tree AS (
+                    SELECT c.oid WHERE c.relkind = 'p' UNION ALL
+                    SELECT i.inhrelid FROM pg_catalog.pg_inherits AS i JOIN tree ON i.inhparent = tree.oid)
+                SELECT tree.oid FROM tree) AS t
+            JOIN pg_catalog.pg_class AS p ON p.oid = t.oid AND p.relkind <> 'p'
+            JOIN pg_catalog.pg_attribute AS l ON l.attrelid = t.oid AND l.attname = a.attname
+            WHERE l.atthasmissing AND NOT a.attisdropped
         ) AS leaf ON c.relkind = 'p'
         WHERE a.attrelid = c.oid AND a.attnum > 0)
 )::text

@@ -96,6 +96,18 @@ async fn walk(major: i32) -> Result<()> {
         .get(0);
     ensure!(streamed > 0, "nothing was streamed while in progress, so nothing was tested");
 
+    // Who holds tables while he changes them keeps the capture from nothing, not even from its start.
+    sandbox.kill_capture()?;
+    source
+        .batch_execute("INSERT INTO plain VALUES (350, 'held'); INSERT INTO parts VALUES (350, 'north')")
+        .await?;
+    let changing = two.transaction().await?;
+    changing.batch_execute("LOCK TABLE plain, parts, truncated IN ACCESS EXCLUSIVE MODE").await?;
+    sandbox.up_again()?;
+    sandbox.wait(60)?;
+    changing.rollback().await?;
+    sandbox.wait_and_compare()?;
+
     sandbox.restart_source()?;
     let source = sandbox.source().await?;
     source.batch_execute("INSERT INTO plain VALUES (400, 'after the restart'); TRUNCATE parts").await?;
