@@ -8,6 +8,7 @@
 pub mod announce;
 pub mod aws;
 pub mod batch;
+mod catalog;
 pub mod collect;
 pub mod config;
 pub mod error;
@@ -26,6 +27,7 @@ pub mod rows;
 pub mod run;
 pub mod slot_watch;
 pub mod source;
+mod sql;
 pub mod stage;
 pub mod start;
 pub mod status;

@@ -21,6 +21,7 @@ use tokio::task::JoinSet;
 
 use crate::announce::{Announcer, TableNews};
 use crate::aws::{self, Objects, Queues};
+use crate::catalog::Catalog;
 use crate::collect::{Collector, Limits, ReadBack};
 use crate::config::{AdvanceOn, Config};
 use crate::error::{Error, Result, Who};
@@ -28,7 +29,7 @@ use crate::flight::Flight;
 use crate::persist::{Cutter, Persister};
 use crate::progress::{Progress, Snapshot};
 use crate::receive::{self, Receiver};
-use crate::relations::{AskCatalog, AskTypes, Look, Relations};
+use crate::relations::Relations;
 use crate::retention::Retention;
 use crate::rows::RenderOptions;
 use crate::slot_watch::SlotWatch;
@@ -180,18 +181,15 @@ impl Stream {
         background.spawn(async move { listener.listen(news).await });
         background.spawn(async move { announcer.announce(announced, heard).await });
 
+        let catalog = Catalog::new(&config.source);
         let relations = Relations::new(
             config.source.tables.clone(),
             config.source.publication.clone(),
             place.known,
-            ask_catalog(Arc::clone(&config)),
-            look(Arc::clone(&config)),
+            catalog.keys(),
+            catalog.definitions(),
         )
-        .with_config(
-            config.source.columns.clone(),
-            config.target.clone(),
-            ask_types(Arc::clone(&config)),
-        );
+        .with_config(config.source.columns.clone(), config.target.clone(), catalog.types());
         let needs_resync = relations.needing_resync();
         progress.update(|state| state.needs_resync = needs_resync);
         let collector = Collector::new(
@@ -338,71 +336,6 @@ async fn anchor(config: Arc<Config>, progress: Arc<Progress>, objects: Objects, 
         match objects.put(&key, PositionRecord::json(position)).await {
             Ok(()) => progress.anchored(position),
             Err(error) => tracing::warn!(%error, "the idle position can't be written; the slot waits"),
-        }
-    }
-}
-
-/// Looks tables up in the source's catalog over a connection that is kept, as often as it takes: called from the
-/// collector's thread.
-fn look(config: Arc<Config>) -> Look {
-    let runtime = tokio::runtime::Handle::current();
-    let mut kept: Option<Source> = None;
-    Box::new(move |oid| {
-        runtime.block_on(async {
-            let mut backoff = crate::retry::Backoff::new();
-            loop {
-                let asked = async {
-                    let source = match kept.take() {
-                        Some(source) => source,
-                        None => Source::connect(&config.source).await?,
-                    };
-                    let found = source.definition(oid, &config.source.publication).await?;
-                    Ok::<_, Error>((source, found))
-                };
-                match asked.await {
-                    Ok((source, found)) => {
-                        kept = Some(source);
-                        return Ok(found);
-                    }
-                    Err(error) if error.retry => {
-                        let pause = backoff.pause();
-                        tracing::warn!(%error, retry_in_ms = pause.as_millis(), "a table's definition can't be looked up yet");
-                        tokio::time::sleep(pause).await;
-                    }
-                    Err(error) => return Err(error),
-                }
-            }
-        })
-    })
-}
-
-/// Asks the source for a table, as often as it takes: called from the collector's thread.
-fn ask_catalog(config: Arc<Config>) -> AskCatalog {
-    let runtime = tokio::runtime::Handle::current();
-    Box::new(move |oid| {
-        runtime.block_on(ask(async || Source::connect(&config.source).await?.catalog_table(oid).await))
-    })
-}
-
-/// The same for types.
-fn ask_types(config: Arc<Config>) -> AskTypes {
-    let runtime = tokio::runtime::Handle::current();
-    Box::new(move |oids| {
-        runtime.block_on(ask(async || Source::connect(&config.source).await?.catalog_types(oids).await))
-    })
-}
-
-/// Asks over a connection of its own until there is an answer.
-async fn ask<T>(question: impl AsyncFn() -> Result<T>) -> Result<T> {
-    let mut backoff = crate::retry::Backoff::new();
-    loop {
-        match question().await {
-            Err(error) if error.retry => {
-                let pause = backoff.pause();
-                tracing::warn!(%error, retry_in_ms = pause.as_millis(), "the catalog can't be asked yet");
-                tokio::time::sleep(pause).await;
-            }
-            answer => return answer,
         }
     }
 }

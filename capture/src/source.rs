@@ -14,6 +14,7 @@ use crate::batch::SourceColumn;
 use crate::config::SourceConfig;
 use crate::error::{Error, Result, Who};
 use crate::relations::{CatalogTable, PrimaryKey};
+use crate::sql;
 use crate::start::PublishedTable;
 
 /// The oldest PostgreSQL that sends logical messages and in-progress transactions.
@@ -162,7 +163,7 @@ impl Source {
         };
         let sql = format!(
             "CREATE PUBLICATION {} FOR {tables} WITH (publish_via_partition_root = true)",
-            quote_identifier(name)
+            sql::ident(name)
         );
         match self.client.batch_execute(&sql).await {
             Ok(()) => Ok(true),
@@ -179,7 +180,7 @@ impl Source {
     /// # Errors
     /// If the server refuses.
     pub async fn drop_publication(&self, name: &str) -> Result<()> {
-        let sql = format!("DROP PUBLICATION IF EXISTS {}", quote_identifier(name));
+        let sql = format!("DROP PUBLICATION IF EXISTS {}", sql::ident(name));
         self.client.batch_execute(&sql).await.map_err(|error| failure("dropping the publication", &error))
     }
 
@@ -334,9 +335,7 @@ impl Source {
             self.client.query(sql, &[]).await.map_err(|error| failure("reading the tables", &error))?;
         let names = rows.iter().map(|row| (row.get::<_, &str>(0), row.get::<_, &str>(1)));
         let picked = names.filter(|(schema, table)| config.tables.picks(schema, table));
-        Ok(picked
-            .map(|(schema, table)| format!("{}.{}", quote_identifier(schema), quote_identifier(table)))
-            .collect())
+        Ok(picked.map(|(schema, table)| format!("{}.{}", sql::ident(schema), sql::ident(table))).collect())
     }
 
     async fn query_one(&self, sql: &str) -> Result<tokio_postgres::Row> {
@@ -369,11 +368,6 @@ pub fn parse_url(config: &SourceConfig) -> Result<tokio_postgres::Config> {
         ));
     }
     Ok(options)
-}
-
-/// PostgreSQL's quoting: unlike Redshift's it keeps the case.
-fn quote_identifier(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
 }
 
 /// The server's own words, which hold no row values for the statements that are sent here.

@@ -6,6 +6,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Mutex;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use re_dms_shared::manifest::{Action, Column, Compression, DataFile, Load, RowCounts, Step, Table};
+
 use crate::error::LoadError;
 use crate::objects::Objects;
 use crate::statements::{
@@ -339,4 +341,36 @@ impl Objects for FakeObjects {
         self.0.lock().unwrap().entry(key.to_owned()).or_insert(content);
         Ok(())
     }
+}
+
+/// A load of three rows.
+pub(crate) fn load_step(number: u32, table: &str, copy_manifest: String) -> Step {
+    let column = Column {
+        name: "id".into(),
+        attribute_number: None,
+        type_oid: 20,
+        type_modifier: -1,
+        target_name: "id".into(),
+        redshift_type: "BIGINT".parse().unwrap(),
+        key: true,
+    };
+    let table = Table {
+        schema: "public".into(),
+        name: table.into(),
+        oid: 1,
+        target_schema: "public".into(),
+        target_name: table.into(),
+        columns: vec![column],
+    };
+    let file = DataFile { key: "f".into(), rows: 3, bytes: 1, sha256: String::new() };
+    let rows = RowCounts { inserts: 3, ..RowCounts::default() };
+    let load = Load {
+        copy_manifest,
+        files: vec![file],
+        compression: Compression::Gzip,
+        rows,
+        present_sets: Vec::new(),
+        altered: Vec::new(),
+    };
+    Step { number, table, action: Action::Load(load) }
 }

@@ -12,9 +12,7 @@ use jiff::Timestamp;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use re_dms_shared::Lsn;
-use re_dms_shared::manifest::{
-    Action, Column, Compression, DataFile, Load, Manifest, Predecessor, RowCounts, Step, Table, sha256_hex,
-};
+use re_dms_shared::manifest::{Manifest, Predecessor, Step, sha256_hex};
 use re_dms_shared::message::{Outcome, SegmentStaged, TableAction, TableRequest};
 use tokio::sync::Notify;
 
@@ -22,7 +20,7 @@ use crate::apply::Loader;
 use crate::config::ApplySettings;
 use crate::deadline::Deadline;
 use crate::error::LoadError;
-use crate::fake::{FakeApi, FakeObjects, Fault, World};
+use crate::fake::{FakeApi, FakeObjects, Fault, World, load_step};
 use crate::handler::SegmentLoader;
 use crate::objects::Objects;
 use crate::statements::{ApiError, Cell, Description, Statements, Submission, Submitted};
@@ -53,7 +51,7 @@ impl History {
                 let table = TABLES[random.random_range(0..TABLES.len())];
                 let copied = format!("{seq:03}-{number}-{table}.copy.json");
                 expected.entry(format!("public.{table}")).or_default().push((seq, copied.clone()));
-                steps.push(step(number, table, copied));
+                steps.push(load_step(number, table, copied));
             }
             let manifest = manifest(seq, predecessor.take(), steps);
             let json = manifest.to_json().unwrap();
@@ -74,37 +72,6 @@ impl History {
         }
         Self { messages, objects, expected }
     }
-}
-
-fn step(number: u32, table: &str, copy_manifest: String) -> Step {
-    let column = Column {
-        name: "id".into(),
-        attribute_number: None,
-        type_oid: 20,
-        type_modifier: -1,
-        target_name: "id".into(),
-        redshift_type: "BIGINT".parse().unwrap(),
-        key: true,
-    };
-    let table = Table {
-        schema: "public".into(),
-        name: table.into(),
-        oid: 1,
-        target_schema: "public".into(),
-        target_name: table.into(),
-        columns: vec![column],
-    };
-    let file = DataFile { key: "f".into(), rows: 3, bytes: 1, sha256: String::new() };
-    let rows = RowCounts { inserts: 3, ..RowCounts::default() };
-    let load = Load {
-        copy_manifest,
-        files: vec![file],
-        compression: Compression::Gzip,
-        rows,
-        present_sets: Vec::new(),
-        altered: Vec::new(),
-    };
-    Step { number, table, action: Action::Load(load) }
 }
 
 fn manifest(seq: u64, predecessor: Option<Predecessor>, steps: Vec<Step>) -> Manifest {

@@ -147,7 +147,7 @@ impl Cutter {
     fn rewrite_row(&self, tuple: Tuple<'_>, treatments: &[Treatment], out: &mut Vec<u8>) {
         let cells =
             || tuple.cells().zip(treatments).filter(|(_, treatment)| **treatment != Treatment::LeaveOut);
-        let hashes: Vec<Option<[u8; 64]>> = cells()
+        let hashes: Vec<Option<String>> = cells()
             .map(|(cell, treatment)| match (cell, treatment) {
                 (Cell::Text(value), Treatment::Hash) => Some(self.hmac.hex(value)),
                 _ => None,
@@ -155,7 +155,7 @@ impl Cutter {
             .collect();
         let stored: Vec<Cell<'_>> = cells()
             .zip(&hashes)
-            .map(|((cell, _), hash)| hash.as_ref().map_or(cell, |hash| Cell::Text(hash)))
+            .map(|((cell, _), hash)| hash.as_ref().map_or(cell, |hash| Cell::Text(hash.as_bytes())))
             .collect();
         Tuple::encode(stored.into_iter(), out);
     }

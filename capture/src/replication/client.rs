@@ -11,6 +11,7 @@ use super::login::log_in;
 use super::params::{Address, ConnectParams};
 use super::socket::Socket;
 use super::stream::ReplicationStream;
+use crate::sql;
 
 /// The output plugin: always there, and the one that publications work with.
 const PLUGIN: &str = "pgoutput";
@@ -77,8 +78,8 @@ impl StartOptions {
 
     /// The list in parentheses after START_REPLICATION.
     fn to_sql(&self) -> String {
-        let names: Vec<_> = self.publications.iter().map(|name| quote_identifier(name)).collect();
-        let names = quote_literal(&names.join(","));
+        let names: Vec<_> = self.publications.iter().map(|name| sql::ident(name)).collect();
+        let names = sql::literal(&names.join(","));
         let mut sql = format!("proto_version '{}', publication_names {names}", self.proto_version);
         if self.messages {
             sql.push_str(", messages 'true'");
@@ -175,7 +176,7 @@ impl ReplicationClient {
         if failover {
             self.check_failover_exists()?;
         }
-        let name = quote_identifier(name);
+        let name = sql::ident(name);
         let sql = format!("CREATE_REPLICATION_SLOT {name} LOGICAL {PLUGIN} {options}");
         let rows = self.simple_query(&sql).await?;
         let malformed = || ReplicationError::Malformed { what: "answer to CREATE_REPLICATION_SLOT" };
@@ -189,7 +190,7 @@ impl ReplicationClient {
     /// If the server refuses.
     pub async fn set_failover(&mut self, name: &str, failover: bool) -> Result<(), ReplicationError> {
         self.check_failover_exists()?;
-        let sql = format!("ALTER_REPLICATION_SLOT {} (FAILOVER {failover})", quote_identifier(name));
+        let sql = format!("ALTER_REPLICATION_SLOT {} (FAILOVER {failover})", sql::ident(name));
         self.simple_query(&sql).await.map(drop)
     }
 
@@ -254,7 +255,7 @@ impl ReplicationClient {
         from: Lsn,
         options: &StartOptions,
     ) -> Result<ReplicationStream, ReplicationError> {
-        let slot = quote_identifier(slot);
+        let slot = sql::ident(slot);
         let sql = format!("START_REPLICATION SLOT {slot} LOGICAL {from} ({})", options.to_sql());
         self.connection.send(|out| frontend::query(&sql, out)).await?;
         loop {
@@ -289,16 +290,6 @@ fn data_row(message: &ServerMessage) -> Result<TextRow, ReplicationError> {
         Ok(Some(text))
     };
     (0..columns).map(value).collect()
-}
-
-/// For PostgreSQL, where names keep their case inside quotes.
-fn quote_identifier(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
-}
-
-/// For replication commands, whose literals know no backslashes.
-fn quote_literal(text: &str) -> String {
-    format!("'{}'", text.replace('\'', "''"))
 }
 
 #[cfg(test)]

@@ -2,8 +2,9 @@
 
 use re_dms_shared::manifest::sha256_hex;
 
-use super::{Source, failure, quote_identifier, server_text};
+use super::{Source, failure, server_text};
 use crate::error::{Error, Result, Who};
+use crate::sql::{ident, literal};
 
 /// The longest part of a publication's name that fits into names made of it.
 const READABLE: usize = 36;
@@ -97,7 +98,7 @@ impl Names {
             }
             part = format!("{}_{}", &publication[..end], &sha256_hex(publication.as_bytes())[..8]);
         }
-        let name = |kind: &str| quote_identifier(&format!("re_dms_{kind}_{part}"));
+        let name = |kind: &str| ident(&format!("re_dms_{kind}_{part}"));
         Self {
             function: name("ddl"),
             ended: name("ended"),
@@ -105,10 +106,6 @@ impl Names {
             rewriting: name("rewriting"),
         }
     }
-}
-
-fn literal(text: &str) -> String {
-    format!("'{}'", text.replace('\'', "''"))
 }
 
 #[cfg(test)]

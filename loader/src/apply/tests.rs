@@ -1,41 +1,13 @@
 //! One segment against every state of the ledger.
 
-use re_dms_shared::manifest::{
-    Action, Column, Compression, DataFile, Load, Predecessor, RowCounts, Step, Table,
-};
+use re_dms_shared::manifest::Predecessor;
 
 use super::*;
-use crate::fake::{FakeApi, FakeObjects, Fault};
+use crate::fake::{FakeApi, FakeObjects, Fault, load_step};
 
 const KEY: &str = "re_dms/main/E/segments/000000000002/manifest.json";
 
 fn manifest(seq: u64) -> Manifest {
-    let column = Column {
-        name: "id".into(),
-        attribute_number: None,
-        type_oid: 20,
-        type_modifier: -1,
-        target_name: "id".into(),
-        redshift_type: "BIGINT".parse().unwrap(),
-        key: true,
-    };
-    let table = Table {
-        schema: "public".into(),
-        name: "t".into(),
-        oid: 1,
-        target_schema: "public".into(),
-        target_name: "t".into(),
-        columns: vec![column],
-    };
-    let file = DataFile { key: "f".into(), rows: 3, bytes: 1, sha256: String::new() };
-    let load = Load {
-        copy_manifest: "c".into(),
-        files: vec![file],
-        compression: Compression::Gzip,
-        rows: RowCounts { inserts: 3, ..RowCounts::default() },
-        present_sets: Vec::new(),
-        altered: Vec::new(),
-    };
     Manifest {
         format: 1,
         stream: "main".into(),
@@ -49,7 +21,7 @@ fn manifest(seq: u64) -> Manifest {
         transactions: 1,
         captured_by: "test".into(),
         shapes: None,
-        steps: vec![Step { number: 1, table, action: Action::Load(load) }],
+        steps: vec![load_step(1, "t", "c".into())],
     }
 }
 

@@ -1,6 +1,7 @@
 //! What processes take, from the kernel's accounting in /proc.
 
 use anyhow::{Context, Result, anyhow};
+use re_dms_tests::peak_memory;
 
 use crate::contender::Figures;
 
@@ -10,7 +11,7 @@ const TICKS_PER_SECOND: f64 = 100.0;
 /// Adds this process's CPU time and peak memory.
 pub(crate) fn own(figures: Figures) -> Result<Figures> {
     let pid = std::process::id();
-    let peak_rss = peak_rss(pid).context("this process's memory")?;
+    let peak_rss = peak_memory(pid).context("this process's memory")?;
     Ok(Figures { cpu: cpu(pid).context("this process's CPU time")?, peak_rss, ..figures })
 }
 
@@ -33,12 +34,4 @@ fn times(pid: u32) -> Option<[f64; 4]> {
     let mut fields = rest.split_whitespace().skip(11).map(|field| field.parse::<f64>().ok());
     let mut next = || Some(fields.next()?? / TICKS_PER_SECOND);
     Some([next()?, next()?, next()?, next()?])
-}
-
-/// The most memory that a process had resident, in bytes; none if it is gone.
-pub(crate) fn peak_rss(pid: u32) -> Option<u64> {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    let kilobytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(kilobytes << 10)
 }

@@ -23,7 +23,7 @@ pub(super) fn drain(task: &Task) -> Result<Figures> {
         command.spawn().context("pg_recvlogical, which comes with PostgreSQL's client programs")?;
     let mut peak_rss = 0;
     let status = loop {
-        peak_rss = usage::peak_rss(child.id()).unwrap_or(peak_rss);
+        peak_rss = re_dms_tests::peak_memory(child.id()).unwrap_or(peak_rss);
         if let Some(status) = child.try_wait()? {
             break status;
         }

@@ -1,0 +1,76 @@
+//! What the collector asks the source's catalog: over one connection that is kept, and as often as it takes.
+//!
+//! Called from the collector's thread, which is none of the runtime's. Nothing that is asked locks a table.
+
+use std::sync::Arc;
+
+use tokio::runtime::Handle;
+use tokio::sync::Mutex;
+
+use crate::config::SourceConfig;
+use crate::error::{Error, Result};
+use crate::relations::{AskCatalog, AskTypes, Look};
+use crate::retry::Backoff;
+use crate::source::Source;
+
+/// Asks the catalog.
+#[derive(Clone)]
+pub(crate) struct Catalog {
+    config: Arc<SourceConfig>,
+    runtime: Handle,
+    kept: Arc<Mutex<Option<Source>>>,
+}
+
+impl Catalog {
+    /// Belongs to the runtime that this is called on.
+    pub(crate) fn new(config: &SourceConfig) -> Self {
+        Self { config: Arc::new(config.clone()), runtime: Handle::current(), kept: Arc::default() }
+    }
+
+    /// Which key a table has.
+    pub(crate) fn keys(&self) -> AskCatalog {
+        let catalog = self.clone();
+        Box::new(move |oid| catalog.ask(&async |source| source.catalog_table(oid).await))
+    }
+
+    /// What types are made of.
+    pub(crate) fn types(&self) -> AskTypes {
+        let catalog = self.clone();
+        Box::new(move |oids| catalog.ask(&async |source| source.catalog_types(oids).await))
+    }
+
+    /// How a table is defined.
+    pub(crate) fn definitions(&self) -> Look {
+        let catalog = self.clone();
+        Box::new(move |oid| {
+            catalog.ask(&async |source| source.definition(oid, &catalog.config.publication).await)
+        })
+    }
+
+    /// Asks until there is an answer; over a new connection if the last one failed.
+    fn ask<T>(&self, question: &impl AsyncFn(&Source) -> Result<T>) -> Result<T> {
+        self.runtime.block_on(async {
+            let mut kept = self.kept.lock().await;
+            let mut backoff = Backoff::new();
+            loop {
+                let asked = async {
+                    let source = match kept.take() {
+                        Some(source) => source,
+                        None => Source::connect(&self.config).await?,
+                    };
+                    let answer = question(&source).await?;
+                    *kept = Some(source);
+                    Ok::<_, Error>(answer)
+                };
+                match asked.await {
+                    Err(error) if error.retry => {
+                        let pause = backoff.pause();
+                        tracing::warn!(%error, retry_in_ms = pause.as_millis(), "the catalog can't be asked yet");
+                        tokio::time::sleep(pause).await;
+                    }
+                    answer => return answer,
+                }
+            }
+        })
+    }
+}
