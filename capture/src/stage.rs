@@ -1,6 +1,7 @@
 //! Making a batch durable on S3: its files, then its manifest, written once (invariant 4). From there on the segment
 //! exists, whatever happens to this process.
 
+mod low_priority;
 mod steps;
 mod store;
 

@@ -15,10 +15,10 @@ use tokio::net::{TcpStream, UnixStream};
 pub(super) trait ByteStream: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> ByteStream for S {}
 
-/// A connected byte stream, and the mark of the socket that feeds it.
+/// A connected byte stream, and what can be set of the socket that feeds it.
 pub(super) struct Socket {
     pub(super) stream: Box<dyn ByteStream>,
-    pub(super) mark: LowWaterMark,
+    pub(super) tuning: Tuning,
 }
 
 /// A peer that vanished without a word (power, a firewall that forgot us) is noticed after about this long.
@@ -33,22 +33,24 @@ impl Socket {
         setsockopt(&stream, sockopt::TcpKeepIdle, &20)?;
         let milliseconds = u32::try_from(PEER_TIMEOUT.as_millis()).unwrap_or(u32::MAX);
         setsockopt(&stream, sockopt::TcpUserTimeout, &milliseconds)?;
-        let mark = LowWaterMark { socket: Some(stream.as_fd().try_clone_to_owned()?) };
-        Ok(Self { stream: Box::new(stream), mark })
+        let own_host = stream.peer_addr()?.ip() == stream.local_addr()?.ip();
+        let tuning = Tuning { socket: Some(stream.as_fd().try_clone_to_owned()?), own_host };
+        Ok(Self { stream: Box::new(stream), tuning })
     }
 
     /// Connects to the server's socket in a folder.
     pub(super) async fn unix(folder: &Path, port: u16) -> io::Result<Self> {
         let stream = UnixStream::connect(folder.join(format!(".s.PGSQL.{port}"))).await?;
-        // Unix sockets take the option and ignore it.
-        Ok(Self { stream: Box::new(stream), mark: LowWaterMark { socket: None } })
+        // Unix sockets take the options and ignore them.
+        Ok(Self { stream: Box::new(stream), tuning: Tuning { socket: None, own_host: true } })
     }
 }
 
-/// `SO_RCVLOWAT`: how many bytes the kernel gathers before it reports the socket readable.
-pub(super) struct LowWaterMark {
-    /// A second handle of the socket, so that the mark can be moved whatever wraps the stream.
+/// What of the socket can be set while it is read, whatever wraps the stream.
+pub(super) struct Tuning {
+    /// A second handle of the socket; none if it does not honour what is set.
     socket: Option<OwnedFd>,
+    own_host: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -61,14 +63,25 @@ nix::setsockopt_impl!(
     nix::sys::socket::sockopt::SetUsize
 );
 
-impl LowWaterMark {
-    /// Moves the mark. If bytes that suffice for the new mark are there already, the socket becomes readable at once.
-    /// Says whether the socket honours it.
-    pub(super) fn set(&mut self, bytes: usize) -> bool {
+impl Tuning {
+    /// Whether the peer is on this host: both ends have one address.
+    pub(super) fn is_own_host(&self) -> bool {
+        self.own_host
+    }
+
+    /// `SO_RCVLOWAT`: how many bytes the kernel gathers before it reports the socket readable. If bytes that suffice are
+    /// there already, it becomes readable at once. Says whether the socket honours it.
+    pub(super) fn set_mark(&mut self, bytes: usize) -> bool {
         let honoured = self.socket.as_ref().is_some_and(|socket| ReceiveLowWater.set(socket, &bytes).is_ok());
         if !honoured {
             self.socket = None;
         }
         honoured
+    }
+
+    /// `SO_RCVBUF`: how much the peer may send without being read, about; from now on the kernel no longer adapts it. Says
+    /// whether the socket honours it.
+    pub(super) fn limit_window(&self, bytes: usize) -> bool {
+        self.socket.as_ref().is_some_and(|socket| setsockopt(socket, sockopt::RcvBuf, &bytes).is_ok())
     }
 }

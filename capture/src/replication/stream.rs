@@ -68,7 +68,7 @@ impl ReplicationStream {
     pub(super) fn new(connection: Connection) -> Self {
         let Connection { socket, incoming, outgoing } = connection;
         let (reading, writing) = split(socket.stream);
-        let gathering = Gathering::new(socket.mark);
+        let gathering = Gathering::new(socket.tuning);
         Self {
             reader: ReplicationReader { half: reading, gathering, buffer: incoming, failure: None },
             writer: ReplicationWriter { half: writing, outgoing },

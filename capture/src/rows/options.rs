@@ -17,7 +17,7 @@ impl RenderOptions {
     /// what a batch may hold.
     #[must_use]
     pub fn new(config: &BatchConfig) -> Self {
-        let most = config.max_memory.bytes() / 16;
+        let most = config.max_memory.bytes() / 32;
         Self { max_file_bytes: config.max_file_bytes.bytes().min(most), codec: config.codec }
     }
 }

@@ -8,9 +8,9 @@ use std::thread::available_parallelism;
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt};
 use re_dms_shared::manifest::{Action, DataFile, Load, Step, copy_manifest_json};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
-use super::{SegmentStore, Stager};
+use super::{SegmentStore, Stager, low_priority};
 use crate::batch::{StepAction, StepData, TableShape};
 use crate::error::{Error, Result, Who};
 use crate::retry;
@@ -21,6 +21,9 @@ const MOST_RENDERERS: usize = 4;
 
 /// Objects on their way at the same time: files that are written, and those that wait for S3.
 const OBJECTS_AT_ONCE: usize = 8;
+
+/// Files of this many times the largest one's size may wait for S3: then no more are written.
+const FILES_IN_WAITING: usize = 2;
 
 /// A step whose files are not written yet.
 struct PlannedStep {
@@ -45,6 +48,29 @@ struct PlannedFile {
     rows: FileRows,
 }
 
+/// What is shared between the files that are on their way.
+struct Turns {
+    renderers: Semaphore,
+    /// Bytes that may wait for S3.
+    waiting: Semaphore,
+    most_waiting: u32,
+}
+
+impl Turns {
+    fn new(max_file_bytes: usize) -> Self {
+        let renderers = available_parallelism().map_or(1, NonZero::get).min(MOST_RENDERERS);
+        let most_waiting = u32::try_from(max_file_bytes.saturating_mul(FILES_IN_WAITING)).unwrap_or(u32::MAX);
+        let waiting = Semaphore::new(most_waiting as usize);
+        Self { renderers: Semaphore::new(renderers), waiting, most_waiting }
+    }
+
+    /// Waits until a file of this size may wait.
+    async fn wait_with(&self, bytes: usize) -> Option<SemaphorePermit<'_>> {
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX).min(self.most_waiting);
+        self.waiting.acquire_many(bytes).await.ok()
+    }
+}
+
 /// A file on S3.
 struct StagedFile {
     step: usize,
@@ -56,10 +82,10 @@ impl<S: SegmentStore> Stager<S> {
     /// Makes files of steps and uploads them. `before`: steps of the segment that were staged already.
     pub(super) async fn stage_steps(&self, before: usize, data: Vec<StepData>) -> Result<Vec<Step>> {
         let max_file_bytes = self.options.max_file_bytes;
-        let (steps, files) = on_thread(move || plan(before, data, max_file_bytes)).await?;
+        let (steps, files) = low_priority::run(move || plan(before, data, max_file_bytes)).await?;
 
-        let renderers = Semaphore::new(available_parallelism().map_or(1, NonZero::get).min(MOST_RENDERERS));
-        let files = files.into_iter().map(|file| self.stage_file(&steps, file, &renderers));
+        let turns = Turns::new(max_file_bytes);
+        let files = files.into_iter().map(|file| self.stage_file(&steps, file, &turns));
         let staged: Vec<StagedFile> =
             futures_util::stream::iter(files).buffered(OBJECTS_AT_ONCE).try_collect().await?;
 
@@ -80,16 +106,18 @@ impl<S: SegmentStore> Stager<S> {
         &self,
         steps: &[PlannedStep],
         file: PlannedFile,
-        renderers: &Semaphore,
+        turns: &Turns,
     ) -> Result<StagedFile> {
         let PlannedFile { step, number, context, rows } = file;
         let codec = self.options.codec;
-        let rendered = {
-            // Never closed.
-            let _turn = renderers.acquire().await;
-            on_thread(move || rows.render(&context, codec)).await?
+        let (rendered, _waiting) = {
+            // Neither is ever closed.
+            let _turn = turns.renderers.acquire().await;
+            let rendered = low_priority::run(move || rows.render(&context, codec)).await?;
+            let rendered = rendered.map_err(|error| Error::told(Who::Stream, false, &error))?;
+            let waiting = turns.wait_with(rendered.bytes.len()).await;
+            (rendered, waiting)
         };
-        let rendered = rendered.map_err(|error| Error::told(Who::Stream, false, &error))?;
         let PlannedStep { number: step_number, shape, .. } = &steps[step];
         let key = self.segment_layout().data(
             *step_number,
@@ -171,11 +199,4 @@ fn plan(before: usize, data: Vec<StepData>, max_file_bytes: usize) -> (Vec<Plann
         steps.push(PlannedStep { number, shape, action });
     }
     (steps, files)
-}
-
-/// This is where the CPU time goes: not on the threads that serve sockets.
-async fn on_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
-    tokio::task::spawn_blocking(work).await.map_err(|error| {
-        Error::fatal(Who::Machine, format!("rendering a step broke off: {error}"), "report this as a bug")
-    })
 }
