@@ -5,6 +5,7 @@
 mod columns;
 mod patterns;
 mod reader;
+mod tables;
 mod target;
 mod units;
 
@@ -16,6 +17,7 @@ pub use patterns::TablePatterns;
 use re_dms_shared::columns::Columns;
 use reader::Reader;
 pub use reader::{ConfigErrors, Problem};
+pub use tables::{SchemaChanges, TableRules, TableSettings, WantedDistribution};
 pub use target::TargetNames;
 pub use units::ByteSize;
 
@@ -35,6 +37,8 @@ pub struct Config {
     pub source: SourceConfig,
     /// Where they go.
     pub target: TargetNames,
+    /// What is said of single tables.
+    pub tables: TableSettings,
     /// The replication slot.
     pub slot: SlotConfig,
     /// When a batch is cut and what it may hold.
@@ -258,6 +262,7 @@ fn read(reader: &mut Reader) -> Option<Config> {
     let exclude = reader.list("source.exclude", patterns::pattern, &[]);
     let (columns, hash_key) = columns::read(reader);
     let target = TargetNames::read(reader);
+    let tables = TableSettings::read(reader);
 
     let slot = SlotConfig {
         name: reader.or_default("slot.name", slot_name, own_name),
@@ -330,6 +335,7 @@ fn read(reader: &mut Reader) -> Option<Config> {
             hash_key,
         },
         target,
+        tables,
         slot,
         batch,
         s3: S3Config { bucket: bucket?, prefix },

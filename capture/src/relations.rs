@@ -9,6 +9,7 @@ mod ddl;
 mod difference;
 mod identity;
 mod known;
+mod layout;
 mod look;
 mod matching;
 mod shaping;
@@ -23,7 +24,7 @@ use re_dms_shared::columns::Columns;
 use re_dms_shared::manifest::{Column, SchemaChange, Table, TableChange};
 
 use crate::batch::{SourceColumn, TableShape};
-use crate::config::{TablePatterns, TargetNames};
+use crate::config::{TablePatterns, TableSettings, TargetNames};
 use crate::error::{Error, Result, Who};
 use crate::pgoutput::{Relation, Type};
 pub use ddl::PREFIX as DDL;
@@ -32,6 +33,7 @@ pub use identity::{AskCatalog, CatalogTable, PrimaryKey};
 use identity::{Identities, Identity};
 pub use known::KnownTables;
 use known::{KnownTable, source_name};
+pub use layout::layout;
 pub use look::{ColumnNow, Look, TableNow};
 use matching::{Before, Matching, Own};
 use shaping::Shaping;
@@ -119,8 +121,14 @@ impl Relations {
 
     /// With what the configuration says of columns and names, and somebody to ask about types.
     #[must_use]
-    pub fn with_config(self, columns: Columns, names: TargetNames, ask: AskTypes) -> Self {
-        Self { shaping: Shaping { columns, names, types: Types::new(ask) }, ..self }
+    pub fn with_config(
+        self,
+        columns: Columns,
+        names: TargetNames,
+        tables: TableSettings,
+        ask: AskTypes,
+    ) -> Self {
+        Self { shaping: Shaping { columns, names, tables, types: Types::new(ask) }, ..self }
     }
 
     /// Takes a Type message.
@@ -236,8 +244,9 @@ impl Relations {
         let Some(why) = self.unsettled.remove(&oid) else { return Ok(Vec::new()) };
         let Some(Some(described)) = self.described.get(&oid) else { return Ok(Vec::new()) };
         let known = self.known.tables.get(&oid);
+        let is_key_certain = !self.pending.iter().any(|(_, pending, _)| *pending == oid);
         if self.known.ddl_trigger
-            && let Some(known) = known.filter(|known| described.is_like(&known.table))
+            && let Some(known) = known.filter(|known| described.is_like(&known.table, is_key_certain))
         {
             let numbers: Vec<_> = known.table.columns.iter().map(|column| column.attribute_number).collect();
             self.number(oid, &numbers)?;
@@ -281,7 +290,7 @@ impl Relations {
         if matches!(why, Unsettled::Doubtful { .. }) {
             doubts.push("a column was replaced by another one of its name, and when is not known".to_owned());
         }
-        self.become_known(after, now.as_ref(), false, doubts)
+        self.become_known(after, now.as_ref(), Told { plain: false, key: is_key_certain, doubts })
     }
 
     /// What the last segment does not say yet of the known tables, for the next one.
@@ -307,14 +316,17 @@ impl Relations {
         described.reshape(&self.shaping)
     }
 
-    /// From here on the table is `after` in Redshift. `doubts` are about changes, if there are any.
+    /// From here on the table is `after` in Redshift.
     fn become_known(
         &mut self,
-        after: Table,
+        mut after: Table,
         now: Option<&TableNow>,
-        plain: bool,
-        doubts: Vec<String>,
+        told: Told,
     ) -> Result<Vec<SchemaStep>> {
+        let Told { plain, key, doubts } = told;
+        if let Some(known) = self.known.tables.get(&after.oid).filter(|_| !key) {
+            keep_key(&mut after, &known.table);
+        }
         let mut steps = self.make_way(&after, now)?;
         let storage = now.map(|now| now.storage);
         let mut next = KnownTable {
@@ -331,6 +343,8 @@ impl Relations {
         };
         next.highest = next.highest.max(known.highest);
         next.storage = storage.or(known.storage);
+        // It may have been declared when the table was made, whatever is wanted now.
+        next.table.layout.primary_key |= known.table.layout.primary_key;
         let rewritten = known.storage.is_none() || known.storage != storage;
         let table = (next.table.schema.as_str(), next.table.name.as_str());
         let constant = |column: &Column, value: &str| self.shaping.constant(table, column, value);
@@ -392,14 +406,39 @@ impl Described {
     }
 
     /// Whether the known table has these names and types.
-    fn is_like(&self, known: &Table) -> bool {
+    fn is_like(&self, known: &Table, is_key_certain: bool) -> bool {
         let now = self.shape.table();
+        let key = |table: &Table| -> Vec<bool> { table.columns.iter().map(|column| column.key).collect() };
+        if known.layout.primary_key && is_key_certain && key(now) != key(known) {
+            return false;
+        }
         let columns = |table: &Table| -> Vec<(String, u32, i32)> {
             table.columns.iter().map(|c| (c.name.clone(), c.type_oid, c.type_modifier)).collect()
         };
         (&now.schema, &now.name) == (&known.schema, &known.name)
             && (&now.target_schema, &now.target_name) == (&known.target_schema, &known.target_name)
             && columns(now) == columns(known)
+    }
+}
+
+/// What is known of a description beside the table.
+struct Told {
+    /// If rows were written anew, then without USING.
+    plain: bool,
+    /// Which columns are the key's.
+    key: bool,
+    /// About changes, if there are any.
+    doubts: Vec<String>,
+}
+
+/// The key's columns are those that were, as far as they are there.
+fn keep_key(after: &mut Table, known: &Table) {
+    for column in &mut after.columns {
+        let same = known.columns.iter().find(|old| match (old.attribute_number, column.attribute_number) {
+            (Some(old), Some(new)) => old == new,
+            _ => old.name == column.name,
+        });
+        column.key = same.is_some_and(|old| old.key);
     }
 }
 
@@ -438,6 +477,7 @@ fn described(change: &TableChange) -> String {
         TableChange::DropColumn { column } => format!("column {column} dropped"),
         TableChange::RenameColumn { from, to } => format!("column {from} renamed to {to}"),
         TableChange::ChangeType { column, from, to, .. } => format!("column {column} from {from} to {to}"),
+        TableChange::ChangeKey => "another key".to_owned(),
     }
 }
 

@@ -189,7 +189,12 @@ impl Stream {
             catalog.keys(),
             catalog.definitions(),
         )
-        .with_config(config.source.columns.clone(), config.target.clone(), catalog.types());
+        .with_config(
+            config.source.columns.clone(),
+            config.target.clone(),
+            config.tables.clone(),
+            catalog.types(),
+        );
         let needs_resync = relations.needing_resync();
         progress.update(|state| state.needs_resync = needs_resync);
         let collector = Collector::new(

@@ -20,7 +20,6 @@ use crate::error::{LoadError, Retry};
 use crate::handler::SegmentLoader;
 use crate::ledger::{self, Place, Reading};
 use crate::objects::Objects;
-use crate::plan::{self, Blame, Catalog, Purpose, StagedSegment, TableLog, Target};
 use crate::receipt::{self, Receipt};
 use crate::resume::Done;
 use crate::runner::Runner;
@@ -30,6 +29,7 @@ use crate::statements::{Cell, Statements};
 use crate::table_log;
 use crate::transaction::Transaction;
 pub(crate) use group::all_steps;
+use re_dms_plan::{self as plan, Blame, Catalog, Purpose, StagedSegment, TableLog, Target};
 
 /// Loads segments. Kept over the invocations of a warm function.
 #[derive(Debug)]
@@ -352,11 +352,14 @@ pub(crate) async fn catalog<A: Statements>(
                     [schema.text(), table.text(), column.text(), data_type.text()]
             {
                 let number = |position: usize| numbers.get(position).and_then(Cell::number);
-                catalog.add_row(schema, table, column, data_type, [number(0), number(1), number(2)]);
+                let not_null = numbers.get(3).and_then(Cell::text) == Some("NO");
+                let numbers = [number(0), number(1), number(2)];
+                catalog.add_row(schema, table, column, data_type, numbers, not_null);
             }
         }
     }
     dependents(runner, manifest, &mut catalog).await?;
+    layouts(runner, manifest, &mut catalog).await?;
     Ok(catalog)
 }
 
@@ -396,6 +399,36 @@ async fn dependents<A: Statements>(
                     [schema.text(), table.text(), view_schema.text(), view.text()]
             {
                 catalog.add_dependent(schema, table, column.text(), format!("{view_schema}.{view}"));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What else keeps Redshift from dropping columns.
+async fn layouts<A: Statements>(
+    runner: &Runner<'_, A>,
+    manifest: &Manifest,
+    catalog: &mut Catalog,
+) -> Result<(), LoadError> {
+    for sql in plan::queries::layouts(manifest) {
+        for row in runner.query("reading how tables are distributed and sorted", sql).await? {
+            if let [schema, table, column, distributes, sorts] = row.as_slice()
+                && let [Some(schema), Some(table), Some(column)] =
+                    [schema.text(), table.text(), column.text()]
+            {
+                let is = |cell: &Cell| cell.number() == Some(1);
+                catalog.add_layout(schema, table, column, is(distributes), is(sorts));
+            }
+        }
+    }
+    for sql in plan::queries::primary_keys(manifest) {
+        for row in runner.query("reading declared keys", sql).await? {
+            if let [schema, table, constraint] = row.as_slice()
+                && let [Some(schema), Some(table), Some(constraint)] =
+                    [schema.text(), table.text(), constraint.text()]
+            {
+                catalog.add_primary_key(schema, table, constraint);
             }
         }
     }

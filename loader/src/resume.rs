@@ -10,12 +10,12 @@ use crate::apply::{self, Loader, Segment, explain};
 use crate::deadline::Deadline;
 use crate::error::LoadError;
 use crate::objects::Objects;
-use crate::plan::{self, StagedSegment, TableLog, Target};
 use crate::runner::Runner;
 use crate::staging;
 use crate::statements::Statements;
 use crate::table_log::{self, Skipped};
 use crate::transaction::Transaction;
+use re_dms_plan::{self as plan, StagedSegment, TableLog, Target};
 
 /// No new transaction begins after so long: the stream's segments wait meanwhile.
 const SLICE: Duration = Duration::from_secs(15);

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use re_dms_shared::manifest::{Column, Table};
+use re_dms_shared::manifest::{Column, Layout, Table};
 use re_dms_shared::names::target_column;
 use re_dms_shared::types::{ColumnRules, OverrideError, TypeMapping, ValueClass, map_type};
 
@@ -168,8 +168,17 @@ impl TableShape {
             target_schema: target_schema.to_owned(),
             target_name: target_name.to_owned(),
             columns: mapped,
+            kept: Vec::new(),
+            layout: Layout::default(),
         };
         Ok(Self { table, key_positions, classes, rules })
+    }
+
+    /// With how the table is to lie in Redshift, and the columns that stay there though the source has dropped them.
+    #[must_use]
+    pub fn with_target(mut self, layout: Layout, kept: Vec<Column>) -> Self {
+        (self.table.layout, self.table.kept) = (layout, kept);
+        self
     }
 
     /// Of a table that was mapped before, for steps that hold no rows.

@@ -6,7 +6,8 @@ use serde::Deserialize;
 
 use super::known::KnownTable;
 use super::look::TableNow;
-use super::{Relations, SchemaStep, tell};
+use super::{Relations, SchemaStep, Told, tell};
+use crate::batch::SourceColumn;
 use crate::error::{Error, Result, Who};
 
 /// The prefix of its messages.
@@ -92,16 +93,25 @@ impl Relations {
             return Ok(Vec::new());
         }
         self.shaping.refuse_own_schema(schema, name)?;
-        let columns = now.published();
+        let mut columns = now.published();
         if columns.is_empty() {
             return Ok(Vec::new());
         }
         let types = columns.iter().map(|column| column.type_oid);
         self.shaping.types.learn((schema, name), types)?;
+        let can_be_key = |column: &SourceColumn| {
+            let ty = (column.type_oid, column.type_modifier);
+            self.shaping.type_of((schema, name), &column.name, ty, true).is_ok_and(|(ty, _)| ty.can_be_key())
+        };
+        // That is told when a row comes.
+        if !columns.iter().filter(|column| column.key).all(can_be_key) {
+            columns.iter_mut().for_each(|column| column.key = false);
+        }
+        let key = now.columns.iter().any(|column| column.key.is_some());
         let after = self.shaping.shape(now.oid, (schema, name), columns)?.table().clone();
         let is_new = !self.known.tables.contains_key(&now.oid);
         let plain = self.rewritten_plainly.contains(&now.oid);
-        let mut steps = self.become_known(after, Some(now), plain, Vec::new())?;
+        let mut steps = self.become_known(after, Some(now), Told { plain, key, doubts: Vec::new() })?;
         if is_new
             && created
             && let Some(KnownTable { table, .. }) = self.known.tables.get(&now.oid)

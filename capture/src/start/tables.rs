@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use re_dms_shared::names::{MAX_IDENTIFIER_BYTES, OWN_SCHEMA};
-use re_dms_shared::types::{catalog, map_column};
+use re_dms_shared::types::{HASHED, catalog, map_column};
 
 use crate::batch::{SourceColumn, TableShape};
 use crate::config::Config;
 use crate::error::{Error, Result, Who};
+use crate::relations::layout;
 use crate::source::Source;
 
 /// A table of the publication.
@@ -89,6 +90,7 @@ fn column_problems(
             .push(format!("{schema}.{name}.{column} is to be left out, and it is part of the table's key"));
     }
     // Each column by itself and all of their names: a table may have several problems.
+    let mut mapped = Vec::new();
     let mut folded: BTreeMap<String, &str> = BTreeMap::new();
     for column in kept {
         let target_column = re_dms_shared::names::target_column(&column.name);
@@ -98,18 +100,25 @@ fn column_problems(
                 column.name
             ));
         }
-        if configured.is_hashed(schema, name, &column.name) {
-            continue;
-        }
         // Whether its type can be a key's is told when its first change comes.
-        let alone = SourceColumn { key: false, ..column.clone() };
+        let mut alone = SourceColumn { key: false, ..column.clone() };
+        if configured.is_hashed(schema, name, &column.name) {
+            (alone.type_oid, alone.type_modifier) = (HASHED, -1);
+        }
         let shape = TableShape::with_types(0, (schema, name), target, vec![alone], |column| {
             let rules = configured.rules(schema, name, &column.name);
             let ty = catalog::build(column.type_oid, types);
             map_column(&ty, column.type_modifier, false, &rules).map(|mapping| (mapping, rules))
         });
-        problems.extend(shape.err().map(|error| error.to_string()));
+        match shape {
+            Ok(shape) => mapped.extend(shape.columns().iter().cloned()),
+            Err(error) => problems.push(error.to_string()),
+        }
     }
+    let (_, layout_problems) = layout(&config.tables.of(schema, name), &mapped);
+    problems.extend(
+        layout_problems.into_iter().map(|problem| format!("[[tables]] of {schema}.{name}: {problem}")),
+    );
     problems
 }
 
@@ -145,6 +154,11 @@ mod tests {
             [[columns]]
             match = "*.typed.*"
             type = "DECIMAL(10,0)"
+            [[tables]]
+            match = "*.typed"
+            distkey = "t"
+            sortkey = ["n", "gone"]
+            encode = { d = "text255" }
         "#;
         let config = Config::parse(config, vec![]).unwrap();
         let tables = [

@@ -58,6 +58,8 @@ pub enum TableChange {
         /// What becomes of values from before.
         values: OldValues,
     },
+    /// Other columns are the key's, of a table whose key is declared in Redshift.
+    ChangeKey,
 }
 
 /// What rows from before have in a new column.

@@ -17,6 +17,8 @@ fn example() -> Manifest {
         target_schema: "public".into(),
         target_name: "orders".into(),
         columns: vec![column("id", 20, "BIGINT", true), column("Note", 25, "VARCHAR(65535)", false)],
+        kept: Vec::new(),
+        layout: Layout::default(),
     };
     let load = Load {
         copy_manifest: "main/E/segments/000000000002/0002-public.Orders-a1.copy.json".into(),

@@ -15,6 +15,7 @@ impl Source {
     /// Columns by number; an empty name is a dropped column.
     fn set(&self, oid: u32, name: &str, columns: &[&str]) -> TableNow {
         let column = |(name, number): (&&str, i16)| ColumnNow {
+            key: None,
             number,
             name: (!name.is_empty()).then(|| (*name).to_owned()),
             type_oid: 23,
