@@ -65,6 +65,8 @@ pub struct SourceConfig {
     /// What the server may use to decode this stream before it sends transactions in progress; none for its own
     /// `logical_decoding_work_mem`.
     pub decoding_work_mem: Option<ByteSize>,
+    /// How often tables that are not written to are looked at; none for never.
+    pub look_interval: Option<Duration>,
     /// Which tables are replicated.
     pub tables: TablePatterns,
     /// What becomes of their columns.
@@ -258,6 +260,8 @@ fn read(reader: &mut Reader) -> Option<Config> {
     let password = reader.optional("source.password", |text| Ok(Secret::new(text.to_owned())));
     let publication = reader.or_default("source.publication", identifier, own_name.clone());
     let decoding_work_mem = reader.optional("source.decoding_work_mem", units::bytes);
+    let look_interval =
+        reader.or_default("source.look_interval", duration_or_never, Some(Duration::from_secs(60)));
     let include = reader.list("source.include", patterns::pattern, &["*.*"]);
     let exclude = reader.list("source.exclude", patterns::pattern, &[]);
     let (columns, hash_key) = columns::read(reader);
@@ -330,6 +334,7 @@ fn read(reader: &mut Reader) -> Option<Config> {
             password,
             publication,
             decoding_work_mem,
+            look_interval,
             tables: TablePatterns::new(include, exclude),
             columns,
             hash_key,
@@ -415,6 +420,10 @@ fn log_format(text: &str) -> Result<LogFormat, String> {
 fn log_filter(text: &str) -> Result<String, String> {
     let parsed = text.parse::<tracing_subscriber::EnvFilter>();
     parsed.map(|_| text.to_owned()).map_err(|error| format!("is no log filter: {error}"))
+}
+
+fn duration_or_never(text: &str) -> Result<Option<Duration>, String> {
+    if text == "never" { Ok(None) } else { units::duration(text).map(Some) }
 }
 
 fn compression(text: &str) -> Result<Compression, String> {

@@ -11,7 +11,9 @@ mod identity;
 mod known;
 mod layout;
 mod look;
+mod look_around;
 mod matching;
+mod policy;
 mod shaping;
 mod targets;
 mod types;
@@ -35,6 +37,7 @@ pub use known::KnownTables;
 use known::{KnownTable, source_name};
 pub use layout::layout;
 pub use look::{ColumnNow, Look, TableNow};
+pub use look_around::{LOOKED, LookedAround, Looks};
 use matching::{Before, Matching, Own};
 use shaping::Shaping;
 pub use types::AskTypes;
@@ -59,6 +62,11 @@ pub struct Relations {
     xid: u32,
     /// How often it still describes each table; none if that is not known.
     to_come: Option<HashMap<u32, usize>>,
+    looks: Looks,
+    /// The commit of the last transaction that told something of each table, or changed what is known of it.
+    told_at: HashMap<u32, Lsn>,
+    /// The commit of the transaction that put the event trigger there, or took it away.
+    trigger_told_at: Lsn,
     /// Tables that PostgreSQL is about to write anew in the transaction at hand, without USING.
     rewritten_plainly: HashSet<u32>,
     /// Keys, and the position from which on they are certain. Until then the key's columns are none.
@@ -67,7 +75,6 @@ pub struct Relations {
 
 /// A table as a Relation message describes it.
 struct Described {
-    oid: u32,
     schema: String,
     name: String,
     columns: Vec<SourceColumn>,
@@ -114,6 +121,9 @@ impl Relations {
             unsettled: HashMap::new(),
             xid: 0,
             to_come: None,
+            looks: Looks::default(),
+            told_at: HashMap::new(),
+            trigger_told_at: Lsn::ZERO,
             rewritten_plainly: HashSet::new(),
             pending: Vec::new(),
         }
@@ -154,8 +164,11 @@ impl Relations {
         while let Some(ready) = self.pending.iter().position(|(from, ..)| *from <= commit_lsn) {
             let (_, oid, keys) = self.pending.swap_remove(ready);
             if let Some(Some(described)) = self.described.get_mut(&oid) {
-                described.set_keys(&keys, &self.shaping)?;
+                for (column, key) in described.columns.iter_mut().zip(keys) {
+                    column.key = key;
+                }
             }
+            self.reshape(oid)?;
         }
         Ok(())
     }
@@ -166,6 +179,7 @@ impl Relations {
     /// If the table can't be held in Redshift, or its key can't be asked for.
     pub fn learn(&mut self, relation: &Relation<'_>) -> Result<()> {
         self.pending.retain(|(_, oid, _)| *oid != relation.oid);
+        self.told_at.insert(relation.oid, self.identities.at);
         if let Some(left) = self.to_come.as_mut().and_then(|to_come| to_come.get_mut(&relation.oid)) {
             *left = left.saturating_sub(1);
         }
@@ -201,7 +215,9 @@ impl Relations {
             key: keys[position],
         });
         let columns: Vec<_> = columns.collect();
-        let mut described = Described::new(relation.oid, table, columns, &self.shaping)?;
+        let shape = Arc::new(self.target_shape(relation.oid, table, &columns)?);
+        let (schema, name) = (table.0.to_owned(), table.1.to_owned());
+        let mut described = Described { schema, name, columns, shape };
         // The same shape again keeps its identity, so that a reconnect does not split the batch.
         if let Some(earlier) = earlier.filter(|earlier| earlier.shape == described.shape) {
             described.shape = Arc::clone(&earlier.shape);
@@ -290,7 +306,11 @@ impl Relations {
         if matches!(why, Unsettled::Doubtful { .. }) {
             doubts.push("a column was replaced by another one of its name, and when is not known".to_owned());
         }
-        self.become_known(after, now.as_ref(), Told { plain: false, key: is_key_certain, doubts })
+        let steps =
+            self.become_known(after, now.as_ref(), Told { plain: false, key: is_key_certain, doubts })?;
+        // It may keep columns from here on.
+        self.reshape(oid)?;
+        Ok(steps)
     }
 
     /// What the last segment does not say yet of the known tables, for the next one.
@@ -313,7 +333,19 @@ impl Relations {
         for (column, number) in described.columns.iter_mut().zip(numbers) {
             column.attribute_number = *number;
         }
-        described.reshape(&self.shaping)
+        self.reshape(oid)
+    }
+
+    /// Works the shape out again; it keeps its identity if it is the same.
+    fn reshape(&mut self, oid: u32) -> Result<()> {
+        let Some(Some(described)) = self.described.get(&oid) else { return Ok(()) };
+        let shape = self.target_shape(oid, (&described.schema, &described.name), &described.columns)?;
+        if let Some(Some(described)) = self.described.get_mut(&oid)
+            && *described.shape != shape
+        {
+            described.shape = Arc::new(shape);
+        }
+        Ok(())
     }
 
     /// From here on the table is `after` in Redshift.
@@ -333,9 +365,12 @@ impl Relations {
             storage,
             highest: now.and_then(TableNow::highest),
             needs_resync: Vec::new(),
+            gone: false,
             table: after,
         };
         let oid = next.table.oid;
+        self.told_at.insert(oid, self.identities.at);
+        let rules = self.rules_of(&next.table);
         let Some(known) = self.known.tables.get(&oid) else {
             self.is_news = true;
             self.known.tables.insert(oid, next);
@@ -350,8 +385,12 @@ impl Relations {
         let constant = |column: &Column, value: &str| self.shaping.constant(table, column, value);
         let evidence = Evidence { now, rewritten, plain, constant: &constant };
         let mut found = difference(&known.table, &next.table, evidence);
+        policy::bend(&rules, known, &mut next, &mut found);
         if !found.changes.is_empty() {
             found.unproven.extend(doubts);
+        }
+        if known.gone {
+            found.unproven.push("rows that were written while it was not replicated are missing".to_owned());
         }
         next.needs_resync.clone_from(&known.needs_resync);
         next.needs_resync.extend(found.unproven.iter().cloned());
@@ -364,8 +403,9 @@ impl Relations {
                 before: Some(known.table.clone()),
                 changes: found.changes,
                 unproven: found.unproven,
+                hold: false,
             };
-            steps.push(SchemaStep { table: next.table.clone(), change });
+            steps.extend(policy::steps(&rules, &next.table, change));
         }
         self.known.tables.insert(oid, next);
         tell(&steps);
@@ -374,32 +414,6 @@ impl Relations {
 }
 
 impl Described {
-    fn new(
-        oid: u32,
-        (schema, name): (&str, &str),
-        columns: Vec<SourceColumn>,
-        shaping: &Shaping,
-    ) -> Result<Self> {
-        let shape = Arc::new(shaping.shape(oid, (schema, name), columns.clone())?);
-        Ok(Self { oid, schema: schema.to_owned(), name: name.to_owned(), columns, shape })
-    }
-
-    fn set_keys(&mut self, keys: &[bool], shaping: &Shaping) -> Result<()> {
-        for (column, key) in self.columns.iter_mut().zip(keys) {
-            column.key = *key;
-        }
-        self.reshape(shaping)
-    }
-
-    /// Works the shape out again; it keeps its identity if it is the same.
-    fn reshape(&mut self, shaping: &Shaping) -> Result<()> {
-        let shape = shaping.shape(self.oid, (&self.schema, &self.name), self.columns.clone())?;
-        if *self.shape != shape {
-            self.shape = Arc::new(shape);
-        }
-        Ok(())
-    }
-
     fn has_columns_of(&self, relation: &Relation<'_>) -> bool {
         let described = relation.columns.iter().map(|c| (c.name, c.type_oid, c.type_modifier));
         self.columns.iter().map(|c| (c.name.as_str(), c.type_oid, c.type_modifier)).eq(described)
@@ -456,7 +470,8 @@ fn tell(steps: &[SchemaStep]) {
     for SchemaStep { table, change } in steps {
         let table = source_name(table);
         let changes: Vec<String> = change.changes.iter().map(described).collect();
-        tracing::info!(table, changes = changes.join(", "), "the table's definition changed");
+        let held = if change.hold { ": held until `re_dms tables approve`" } else { "" };
+        tracing::info!(table, changes = changes.join(", "), "the table's definition changed{held}");
         for reason in &change.unproven {
             tracing::warn!(
                 table,

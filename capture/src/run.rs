@@ -26,10 +26,11 @@ use crate::collect::{Collector, Limits, ReadBack};
 use crate::config::{AdvanceOn, Config};
 use crate::error::{Error, Result, Who};
 use crate::flight::Flight;
+use crate::look_around::LookAround;
 use crate::persist::{Cutter, Persister};
 use crate::progress::{Progress, Snapshot};
 use crate::receive::{self, Receiver};
-use crate::relations::Relations;
+use crate::relations::{Looks, Relations};
 use crate::retention::Retention;
 use crate::rows::RenderOptions;
 use crate::slot_watch::SlotWatch;
@@ -195,6 +196,9 @@ impl Stream {
             config.tables.clone(),
             catalog.types(),
         );
+        let looks = Looks::default();
+        background.spawn(LookAround::new(Arc::clone(&config), looks.clone()).run());
+        let relations = relations.with_looks(looks);
         let needs_resync = relations.needing_resync();
         progress.update(|state| state.needs_resync = needs_resync);
         let collector = Collector::new(

@@ -1,5 +1,6 @@
 //! PostgreSQL over ordinary SQL: what the replication stream itself can't tell or do.
 
+mod around;
 mod ddl_trigger;
 mod definition;
 

@@ -208,6 +208,7 @@ impl<A: Statements, O: Objects> Loader<A, O> {
         loop {
             let mut bad = if most > 0 { log.failed_often(most) } else { BTreeMap::new() };
             bad.retain(|target, _| !log.is_quarantined(target) && concerns(manifest, target));
+            bad.append(&mut plan::held(manifest, catalog, log));
             bad.append(&mut plan::renamed(manifest, log, &bad));
             if !bad.is_empty() {
                 together = 1;
@@ -221,8 +222,12 @@ impl<A: Statements, O: Objects> Loader<A, O> {
                         *log =
                             table_log::read(runner, &manifest.stream, &manifest.epoch, manifest.seq).await?;
                     }
-                    for (target, Blame { reason, hint }) in &bad {
-                        tracing::error!(table = %target, reason, hint, "quarantined: its changes collect on S3");
+                    for (target, Blame { reason, hint, held }) in &bad {
+                        if *held {
+                            tracing::warn!(table = %target, reason, hint, "held: its changes collect on S3");
+                        } else {
+                            tracing::error!(table = %target, reason, hint, "quarantined: its changes collect on S3");
+                        }
                     }
                     return Ok((done, outcome));
                 }
@@ -235,7 +240,7 @@ impl<A: Statements, O: Objects> Loader<A, O> {
                 continue;
             }
             let Some(target) = named.filter(|_| most > 0) else { return Err(error) };
-            let blame = Blame { reason: error.to_string(), hint: error.hint() };
+            let blame = Blame { reason: error.to_string(), hint: error.hint(), held: false };
             table_log::note_failure(runner, manifest, &target, &blame, log.failures(&target)).await?;
             *log = table_log::read(runner, &manifest.stream, &manifest.epoch, manifest.seq).await?;
             if log.failures(&target) < most {

@@ -127,7 +127,7 @@ fn log_row(row: &[Cell]) -> Option<LogRow> {
         target: Target::new(schema.text()?, name.text()?),
         epoch: text(epoch),
         seq: number(seq)?,
-        blame: Blame { reason: text(reason), hint: text(hint) },
+        blame: Blame { reason: text(reason), hint: text(hint), held: false },
     })
 }
 

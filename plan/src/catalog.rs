@@ -140,6 +140,24 @@ impl Catalog {
         }
     }
 
+    /// Redshift has the table as the stream left it, as far as that is known; nothing if it is here already.
+    pub fn assume(&mut self, table: &Table) {
+        if self.target(table).is_some() {
+            return;
+        }
+        self.learn(table);
+        let key = key(table);
+        let Some(target) = self.tables.get_mut(&key) else { return };
+        for column in &table.kept {
+            let name = column.target_name.to_ascii_lowercase();
+            target.columns.insert(name, TargetColumn::made(column.redshift_type));
+        }
+        for (name, column) in &mut target.columns {
+            column.origin = Some(name.clone());
+        }
+        target.origin = Some(key);
+    }
+
     /// From here on there is no such table.
     pub(super) fn forget(&mut self, table: &Table) -> Option<TargetTable> {
         self.tables.remove(&key(table))
@@ -205,24 +223,7 @@ impl CatalogColumn {
 
     /// Whether every value of `wanted` arrives exact in this column.
     pub(super) fn holds(&self, wanted: RedshiftType) -> bool {
-        use RedshiftType as R;
-        let CatalogColumn::Known(found) = *self else { return false };
-        match (found, wanted) {
-            (R::Varchar(found), R::Varchar(wanted)) => found >= wanted,
-            (R::Varbyte(found), R::Varbyte(wanted)) => found >= wanted,
-            (
-                R::Decimal { precision: found_digits, scale: found_scale },
-                R::Decimal { precision: wanted_digits, scale: wanted_scale },
-            ) => {
-                let whole = |digits: u8, scale: u8| i16::from(digits) - i16::from(scale);
-                found_scale >= wanted_scale
-                    && whole(found_digits, found_scale) >= whole(wanted_digits, wanted_scale)
-            }
-            (R::Integer | R::BigInt, R::SmallInt)
-            | (R::BigInt, R::Integer)
-            | (R::DoublePrecision, R::Real) => true,
-            _ => found == wanted,
-        }
+        matches!(self, CatalogColumn::Known(found) if found.holds(wanted))
     }
 
     /// The type's name for people.

@@ -33,7 +33,9 @@ fn schema(after: &Table, change: &SchemaChange) -> Option<String> {
     if let Some(problem) = before.as_ref().and_then(names) {
         return Some(problem);
     }
-    let has = |table: &Table, name: &str| table.columns.iter().any(|column| column.target_name == name);
+    let has = |table: &Table, name: &str| {
+        table.columns.iter().chain(&table.kept).any(|column| column.target_name == name)
+    };
     let had = |name: &str| before.as_ref().is_some_and(|before| has(before, name));
     let fits = |change: &TableChange| match change {
         TableChange::Create => before.is_none(),
@@ -52,7 +54,7 @@ fn names(table: &Table) -> Option<String> {
     if table.columns.is_empty() {
         return Some("the table has no columns".into());
     }
-    let columns = table.columns.iter().map(|column| column.target_name.as_str());
+    let columns = table.columns.iter().chain(&table.kept).map(|column| column.target_name.as_str());
     let all = [table.target_schema.as_str(), &table.target_name].into_iter().chain(columns.clone());
     for name in all {
         if name.is_empty() || name.len() > MAX_IDENTIFIER_BYTES || name.chars().any(char::is_control) {

@@ -29,6 +29,8 @@ pub(super) struct Stage<'a> {
     pub(super) table: &'a Table,
     /// What is loaded.
     pub(super) load: &'a Load,
+    /// Columns that the source has no more: what a key's row has in them stays.
+    pub(super) kept: Vec<&'a Column>,
 }
 
 /// The staging table of a step.
@@ -38,15 +40,21 @@ pub(super) fn stage_name(step: u32) -> String {
 
 impl<'a> Stage<'a> {
     /// In a temporary table of the transaction.
-    pub(super) fn new(step: u32, table: &'a Table, load: &'a Load) -> Self {
+    pub(super) fn new(step: u32, table: &'a Table, load: &'a Load, kept: Vec<&'a Column>) -> Self {
         let name = ident(&stage_name(step));
-        Self { step, relation: name.clone(), name, table, load }
+        Self { step, relation: name.clone(), name, table, load, kept }
     }
 
     /// In a table of its own that is filled before the transaction.
-    pub(super) fn private(step: u32, private_name: &str, table: &'a Table, load: &'a Load) -> Self {
+    pub(super) fn private(
+        step: u32,
+        private_name: &str,
+        table: &'a Table,
+        load: &'a Load,
+        kept: Vec<&'a Column>,
+    ) -> Self {
         let relation = qualified(OWN_SCHEMA, private_name);
-        Self { step, relation, name: ident(private_name), table, load }
+        Self { step, relation, name: ident(private_name), table, load, kept }
     }
 
     fn is_private(&self) -> bool {
@@ -61,6 +69,11 @@ impl<'a> Stage<'a> {
     /// The key's columns, in order.
     pub(super) fn key(&self) -> impl Iterator<Item = &'a Column> + use<'a> {
         self.table.columns.iter().filter(|column| column.key)
+    }
+
+    /// Whether rows take the place of others that may hold something in the kept columns.
+    pub(super) fn keeps(&self) -> bool {
+        !self.kept.is_empty() && self.load.rows.replaces > 0
     }
 
     /// Names and types of the staging columns, in the order of the files' fields.
@@ -86,7 +99,11 @@ pub(super) fn statements(
     stage: &Stage<'_>,
 ) -> Result<(), PlanError> {
     let columns = stage.columns();
-    let definitions: Vec<_> = columns.iter().map(|(name, ty)| format!("{name} {ty}")).collect();
+    // The files know nothing of these.
+    let kept = stage.kept.iter().filter(|_| stage.keeps());
+    let kept = kept.map(|column| (ident(&column.target_name), column.redshift_type.to_string()));
+    let definitions: Vec<_> =
+        columns.iter().cloned().chain(kept).map(|(name, ty)| format!("{name} {ty}")).collect();
     let temp = if stage.is_private() { "" } else { "TEMP " };
     let create = format!("CREATE {temp}TABLE {} ({})", stage.relation, definitions.join(", "));
     out.push(Purpose::CreateStage, create);

@@ -55,6 +55,12 @@ pub enum PlanError {
         /// Its old name.
         before: String,
     },
+    /// A change of its definition waits for approval.
+    #[error("{table}: a change of its definition waits for approval")]
+    Held {
+        /// The target.
+        table: String,
+    },
     /// A table so wide that its statements are refused.
     #[error(
         "{table}: {purpose} takes a statement of {bytes} bytes, and the Data API takes {STATEMENT_BYTES}"
@@ -80,7 +86,7 @@ impl PlanError {
             | PlanError::NameTaken { table, .. }
             | PlanError::TooLong { table, .. } => Some(table),
             // It is in quarantine already.
-            PlanError::Waits { .. } => None,
+            PlanError::Waits { .. } | PlanError::Held { .. } => None,
         }
     }
 
@@ -102,6 +108,9 @@ impl PlanError {
                 format!("rename or drop {name} of {table} in Redshift")
             }
             PlanError::Waits { before, .. } => format!("resume {before} first"),
+            PlanError::Held { table } => {
+                format!("look at it with `re_dms plan`, then `re_dms tables approve {table}`")
+            }
             PlanError::TooLong { purpose: Purpose::Keep | Purpose::Remove, .. } => {
                 "give the table a primary key: all of its columns have to be compared without one".into()
             }

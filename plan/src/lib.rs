@@ -9,6 +9,7 @@ mod check;
 mod copy;
 mod equality;
 mod error;
+mod held;
 pub mod ledger;
 mod merge;
 pub mod queries;
@@ -22,6 +23,7 @@ mod whole_row;
 pub use catalog::{Catalog, CatalogColumn};
 pub use copy::CopySettings;
 pub use error::PlanError;
+pub use held::{change_sql, held};
 pub use staging::Staging;
 use statements::Statements;
 pub use table_log::{Blame, TableLog, Target};
@@ -29,7 +31,7 @@ pub use table_log::{Blame, TableLog, Target};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use re_dms_shared::manifest::{Action, Manifest, Step, Table};
+use re_dms_shared::manifest::{Action, Column, Manifest, Step, Table};
 
 /// Statements that fit into one call of `BatchExecuteStatement`.
 pub const BATCH_STATEMENTS: usize = 40;
@@ -146,6 +148,7 @@ pub enum Purpose {
     RenameColumn,
     WidenColumn,
     DropKey,
+    KeepColumns,
     AlterLayout,
     Truncate,
     CreateStage,
@@ -180,6 +183,7 @@ impl fmt::Display for Purpose {
             Purpose::DropColumn => "dropping a column",
             Purpose::RenameColumn => "renaming a column",
             Purpose::WidenColumn => "widening a column",
+            Purpose::KeepColumns => "keeping what replaced rows have in columns that the source has no more",
             Purpose::DropKey => "dropping the declared key",
             Purpose::AlterLayout => "changing how the table lies in Redshift",
             Purpose::Truncate => "emptying the table",
@@ -254,6 +258,8 @@ pub struct Replay<'a> {
     pub skipped: &'a [(u64, StagedSegment<'a>)],
     /// Nothing else was skipped: the quarantine ends.
     pub is_all: bool,
+    /// Changes that are held are done, too.
+    pub approved: bool,
     /// How COPY gets at the files.
     pub copy: &'a CopySettings,
     /// The table as it is in Redshift.
@@ -283,6 +289,9 @@ fn replay_staged(stream: &str, input: &Replay<'_>, private: bool) -> Result<Plan
                 if let Some(before) = renamed_from(step).filter(|before| input.log.is_quarantined(before)) {
                     let (table, before) = (input.target.to_string(), before.to_string());
                     return Err(PlanError::Waits { table, before });
+                }
+                if held::is_held(step) && !input.approved {
+                    return Err(PlanError::Held { table: input.target.to_string() });
                 }
                 steps.add(&mut statements, segment, position, step)?;
             }
@@ -318,7 +327,7 @@ pub fn renamed(
             && !log.is_quarantined(&target)
         {
             let error = PlanError::Waits { table: target.to_string(), before: before.to_string() };
-            found.insert(target, Blame { reason: error.to_string(), hint: error.hint() });
+            found.insert(target, Blame { reason: error.to_string(), hint: error.hint(), held: false });
         }
     }
     found
@@ -364,7 +373,8 @@ impl Steps<'_> {
             Action::Load(load) if load.rows.total() == 0 => {}
             Action::Load(load) if self.private => {
                 let name = staging::name(segment, step.number);
-                let stage = copy::Stage::private(self.loads, &name, &step.table, load);
+                let stage =
+                    copy::Stage::private(self.loads, &name, &step.table, load, self.kept(&step.table));
                 let mut before = Statements { of: statements.of.clone(), ..Statements::default() };
                 copy::statements(&mut before, segment.bucket, self.copy, &stage)?;
                 before.refuse_too_long()?;
@@ -373,12 +383,22 @@ impl Steps<'_> {
             }
             Action::Load(load) => {
                 statements.bytes += load.files.iter().map(|file| file.bytes).sum::<u64>();
-                let stage = copy::Stage::new(self.loads, &step.table, load);
+                let stage = copy::Stage::new(self.loads, &step.table, load, self.kept(&step.table));
                 copy::statements(statements, segment.bucket, self.copy, &stage)?;
                 merge::statements(statements, &stage);
             }
         }
         Ok(())
+    }
+}
+
+impl Steps<'_> {
+    /// The columns that the source has no more and Redshift still has: somebody may have dropped them there.
+    fn kept<'t>(&self, table: &'t Table) -> Vec<&'t Column> {
+        let Some(target) = self.catalog.target(table) else { return Vec::new() };
+        let is_there =
+            |column: &&Column| target.columns.contains_key(&column.target_name.to_ascii_lowercase());
+        table.kept.iter().filter(is_there).collect()
     }
 }
 

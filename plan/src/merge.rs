@@ -18,6 +18,9 @@ const UPDATES_A_LOAD: usize = 8;
 /// Merges a staged load.
 pub(super) fn statements(out: &mut Statements, stage: &Stage<'_>) {
     let rows = stage.load.rows;
+    if stage.keeps() {
+        out.push(Purpose::KeepColumns, keep_columns(stage));
+    }
     if rows.deletes + rows.replaces > 0 {
         out.push(Purpose::Delete, delete(stage));
     }
@@ -33,6 +36,23 @@ pub(super) fn statements(out: &mut Statements, stage: &Stage<'_>) {
     if rows.inserts + rows.replaces > 0 {
         out.push(Purpose::Insert, insert(stage));
     }
+}
+
+/// What the rows that are replaced have in columns that the source has no more goes over to those that replace them.
+fn keep_columns(stage: &Stage<'_>) -> String {
+    let assign = |column: &&Column| {
+        let name = &column.target_name;
+        format!("{} = {}", ident(name), target_column(stage, name))
+    };
+    let assignments: Vec<_> = stage.kept.iter().map(assign).collect();
+    format!(
+        "UPDATE {} SET {} FROM {} WHERE {} AND {}",
+        stage.relation,
+        assignments.join(", "),
+        target(stage.table),
+        same_key(stage, |_, column| column.target_name.clone()),
+        is_operation(stage, &[Operation::Replace])
+    )
 }
 
 fn delete(stage: &Stage<'_>) -> String {
@@ -51,10 +71,16 @@ fn insert(stage: &Stage<'_>) -> String {
     let rows = stage.load.rows;
     let operations = present([(Operation::Insert, rows.inserts), (Operation::Replace, rows.replaces)]);
     let columns: Vec<_> = stage.table.columns.iter().map(|column| ident(&column.target_name)).collect();
-    let columns = columns.join(", ");
+    let kept = stage.kept.iter().map(|column| ident(&column.target_name));
+    let into: Vec<_> = columns.iter().cloned().chain(kept.clone()).collect();
+    // Written out even where it is NULL: such a column may have a default.
+    let kept = kept.map(|name| if stage.keeps() { name } else { "NULL".to_owned() });
+    let from: Vec<_> = columns.into_iter().chain(kept).collect();
     format!(
-        "INSERT INTO {} ({columns}) SELECT {columns} FROM {} WHERE {}",
+        "INSERT INTO {} ({}) SELECT {} FROM {} WHERE {}",
         target(stage.table),
+        into.join(", "),
+        from.join(", "),
         stage.relation,
         is_operation(stage, &operations)
     )

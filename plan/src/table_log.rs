@@ -56,6 +56,8 @@ pub struct Blame {
     pub reason: String,
     /// What to do about it.
     pub hint: String,
+    /// Nothing went wrong: a change of its definition waits for approval.
+    pub held: bool,
 }
 
 /// A stream's table log, as far as a segment needs it.
@@ -120,7 +122,8 @@ impl TableLog {
             let failures = self.failures.entry(target).or_default();
             failures.count += 1;
             failures.last = blame;
-        } else if is(Event::Quarantined) {
+        } else if is(Event::Quarantined) || is(Event::Held) {
+            let blame = Blame { held: is(Event::Held), ..blame };
             self.quarantined.insert(target, Quarantine { change, epoch, seq, blame });
         } else if is(Event::Resumed) {
             self.quarantined.remove(&target);
@@ -176,6 +179,7 @@ impl TableLog {
             since_seq: quarantine.seq,
             reason: quarantine.blame.reason.clone(),
             hint: quarantine.blame.hint.clone(),
+            held: quarantine.blame.held,
         };
         let tables = self.quarantined.iter().take(TABLES_TOLD).map(told).collect();
         Told { as_of: self.last_change, tables }
@@ -205,7 +209,7 @@ pub fn read(stream: &str, epoch: &str, seq: u64) -> String {
     let log = qualified_name(stream);
     format!(
         "SELECT \"change\", \"event\", \"target_schema\", \"target_name\", \"epoch\", \"seq\", \"reason\", \"hint\" FROM {log} \
-         WHERE \"event\" IN ('quarantined', 'resumed') OR (\"event\" = 'failed' AND \"epoch\" = {} AND \"seq\" = {seq}) \
+         WHERE \"event\" IN ('quarantined', 'held', 'resumed') OR (\"event\" = 'failed' AND \"epoch\" = {} AND \"seq\" = {seq}) \
          OR \"change\" = (SELECT MAX(\"change\") FROM {log}) ORDER BY \"change\"",
         literal(epoch)
     )
@@ -301,7 +305,8 @@ impl Record {
 
     pub(super) fn quarantined(&mut self, segment: &StagedSegment<'_>, target: &Target, blame: &Blame) {
         let rest = format!("NULL, NULL, NULL, NULL, {}, {}", short(&blame.reason), short(&blame.hint));
-        self.push(&values(Event::Quarantined, target, &segment.manifest.epoch, segment.manifest.seq), &rest);
+        let event = if blame.held { Event::Held } else { Event::Quarantined };
+        self.push(&values(event, target, &segment.manifest.epoch, segment.manifest.seq), &rest);
     }
 
     pub(super) fn skipped(&mut self, segment: &StagedSegment<'_>, target: &Target) {

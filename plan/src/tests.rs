@@ -461,7 +461,7 @@ fn questions_outside_of_the_transaction() {
     all.push(table_log::read("main", "E", 42));
     let target = Target::new("Public", "orders");
     all.push(table_log::skipped("main", &target, 7, 10));
-    let blame = Blame { reason: "it's".into(), hint: "drop \\ it".into() };
+    let blame = Blame { reason: "it's".into(), hint: "drop \\ it".into(), held: false };
     all.push(staging::list("main"));
     all.extend(table_log::note_failure("main", "E", 42, &target, &blame, 2));
     insta::assert_snapshot!(all.join("\n"));
@@ -493,7 +493,7 @@ fn quarantined_tables_are_left_out_and_recorded() {
         (table("bad", orders().columns), inserts(3)),
     ];
     let manifest = manifest(steps);
-    let blame = Blame { reason: "it's bad".into(), hint: "mend it".into() };
+    let blame = Blame { reason: "it's bad".into(), hint: "mend it".into(), held: false };
     let bad = BTreeMap::from([(Target::new("public", "bad"), blame)]);
     let plan =
         plan_quarantining(&manifest, &complete_catalog(&manifest), &log_with_quarantine(), &bad).unwrap();
@@ -529,7 +529,7 @@ fn segments_that_go_together_share_a_transaction() {
 
 #[test]
 fn reasons_are_kept_short() {
-    let blame = Blame { reason: "ü".repeat(2_000), hint: String::new() };
+    let blame = Blame { reason: "ü".repeat(2_000), hint: String::new(), held: false };
     let [_, insert] = table_log::note_failure("main", "E", 42, &Target::new("s", "t"), &blame, 0);
     assert!(insert.len() < 2_000, "{}", insert.len());
 }

@@ -66,8 +66,10 @@ fn remove(stage: &Stage<'_>) -> String {
 
 fn restore(stage: &Stage<'_>) -> String {
     let kept = ident(&kept_name(stage.step));
-    let names: Vec<_> = stage.table.columns.iter().map(|column| ident(&column.target_name)).collect();
-    let staged: Vec<_> = stage.table.columns.iter().map(|column| stage.column(&column.target_name)).collect();
+    let names = stage.table.columns.iter().chain(stage.kept.iter().copied());
+    let names: Vec<_> = names.map(|column| ident(&column.target_name)).collect();
+    let staged = stage.table.columns.iter().map(|column| stage.column(&column.target_name));
+    let staged: Vec<_> = staged.chain(stage.kept.iter().map(|_| "NULL".to_owned())).collect();
     format!(
         "INSERT INTO {} ({}) SELECT {} FROM {kept}, {} WHERE {kept}.{} = {}",
         target(stage.table),

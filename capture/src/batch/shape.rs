@@ -28,6 +28,8 @@ pub struct TableShape {
     key_positions: Vec<usize>,
     classes: Vec<ValueClass>,
     rules: Vec<ColumnRules>,
+    /// Where its columns are in the source's rows, if these have more of them.
+    positions: Option<Vec<usize>>,
 }
 
 /// The table can't be held in Redshift as it is.
@@ -171,7 +173,7 @@ impl TableShape {
             kept: Vec::new(),
             layout: Layout::default(),
         };
-        Ok(Self { table, key_positions, classes, rules })
+        Ok(Self { table, key_positions, classes, rules, positions: None })
     }
 
     /// With how the table is to lie in Redshift, and the columns that stay there though the source has dropped them.
@@ -179,6 +181,28 @@ impl TableShape {
     pub fn with_target(mut self, layout: Layout, kept: Vec<Column>) -> Self {
         (self.table.layout, self.table.kept) = (layout, kept);
         self
+    }
+
+    /// Under other names in Redshift, and with some of the source's columns only: those at these positions.
+    #[must_use]
+    pub fn as_target(
+        mut self,
+        (schema, name): (String, String),
+        columns: Vec<String>,
+        positions: Option<Vec<usize>>,
+    ) -> Self {
+        (self.table.target_schema, self.table.target_name) = (schema, name);
+        for (column, name) in self.table.columns.iter_mut().zip(columns) {
+            column.target_name = name;
+        }
+        self.positions = positions;
+        self
+    }
+
+    /// Where its columns are in the source's rows, if these have more of them.
+    #[must_use]
+    pub fn positions(&self) -> Option<&[usize]> {
+        self.positions.as_deref()
     }
 
     /// Of a table that was mapped before, for steps that hold no rows.
@@ -189,7 +213,7 @@ impl TableShape {
         let class = |column: &Column| map_type(column.type_oid, column.type_modifier).class;
         let classes = table.columns.iter().map(class).collect();
         let rules = vec![ColumnRules::default(); table.columns.len()];
-        Self { table, key_positions, classes, rules }
+        Self { table, key_positions, classes, rules, positions: None }
     }
 
     /// The table as a manifest's step describes it.

@@ -33,6 +33,9 @@ pub(super) struct KnownTable {
     /// Why rows in Redshift may differ from the source's until the table is read again.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) needs_resync: Vec<String>,
+    /// The source has it no more, or it is not replicated any more; Redshift has it still.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) gone: bool,
 }
 
 #[derive(Serialize, Deserialize)]

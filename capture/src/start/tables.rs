@@ -115,10 +115,12 @@ fn column_problems(
             Err(error) => problems.push(error.to_string()),
         }
     }
-    let (_, layout_problems) = layout(&config.tables.of(schema, name), &mapped);
-    problems.extend(
-        layout_problems.into_iter().map(|problem| format!("[[tables]] of {schema}.{name}: {problem}")),
-    );
+    // What is wrong with a column was told.
+    if problems.is_empty() {
+        let (_, of_layout) = layout(&config.tables.of(schema, name), &mapped);
+        problems
+            .extend(of_layout.into_iter().map(|problem| format!("{schema}.{name}: [[tables]] {problem}")));
+    }
     problems
 }
 
@@ -155,10 +157,10 @@ mod tests {
             match = "*.typed.*"
             type = "DECIMAL(10,0)"
             [[tables]]
-            match = "*.typed"
-            distkey = "t"
+            match = "*.laid"
+            distkey = "d"
             sortkey = ["n", "gone"]
-            encode = { d = "text255" }
+            encode = { n = "text255" }
         "#;
         let config = Config::parse(config, vec![]).unwrap();
         let tables = [
@@ -168,6 +170,7 @@ mod tests {
             table("public", "orders", &[("a", 23), ("A", 23), ("oid", 26), ("oid_", 26)]),
             table("public", "Orders", &[("a", 23)]),
             table("public", "typed", &[("n", 23), ("t", 25), ("d", 1082)]),
+            table("public", "laid", &[("n", 23), ("d", 3802), ("t", 25)]),
             table("Sales", "x", &[("a", 23)]),
             table("shop", "x", &[("a", 23)]),
             table("re_dms", "x", &[("a", 23)]),

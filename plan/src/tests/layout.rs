@@ -60,7 +60,7 @@ fn changed(after: impl Fn(&mut Table), changes: Vec<TableChange>) -> String {
     let before = orders();
     let mut table = before.clone();
     after(&mut table);
-    let change = SchemaChange { before: Some(before.clone()), changes, unproven: Vec::new() };
+    let change = SchemaChange { before: Some(before.clone()), changes, unproven: Vec::new(), hold: false };
     steps_of(&manifest(vec![(table, Action::Schema(change))]), &made(&before))
 }
 
@@ -148,6 +148,7 @@ fn a_table_of_the_same_transaction_is_altered_within_it() {
         before: Some(before.clone()),
         changes: vec![TableChange::DropColumn { column: "id".into() }, TableChange::ChangeKey],
         unproven: Vec::new(),
+        hold: false,
     };
     let steps = vec![(before, Action::Truncate), (after, Action::Schema(change))];
     insta::assert_snapshot!(steps_of(&manifest(steps), &Catalog::default()));

@@ -9,7 +9,7 @@ fn shape(name: &str, columns: &[(&str, &str)]) -> Table {
 }
 
 fn change(before: &Table, after: &Table, changes: Vec<TableChange>) -> (Table, Action) {
-    let change = SchemaChange { before: Some(before.clone()), changes, unproven: Vec::new() };
+    let change = SchemaChange { before: Some(before.clone()), changes, unproven: Vec::new(), hold: false };
     (after.clone(), Action::Schema(change))
 }
 
@@ -187,7 +187,8 @@ fn every_change() {
     let golden = cases.iter().map(|(title, before, changes, after)| {
         let created = changes.contains(&TableChange::Create);
         let step = if created {
-            let change = SchemaChange { before: None, changes: changes.clone(), unproven: Vec::new() };
+            let change =
+                SchemaChange { before: None, changes: changes.clone(), unproven: Vec::new(), hold: false };
             (after.clone(), Action::Schema(change))
         } else {
             change(before, after, changes.clone())

@@ -61,7 +61,7 @@ fn example() -> Manifest {
 fn change(before: Table) -> SchemaChange {
     let renamed = TableChange::RenameColumn { from: "note".into(), to: "remark".into() };
     let added = TableChange::AddColumn { column: "state".into(), fill: Fill::Value("new".into()) };
-    SchemaChange { before: Some(before), changes: vec![renamed, added], unproven: Vec::new() }
+    SchemaChange { before: Some(before), changes: vec![renamed, added], unproven: Vec::new(), hold: false }
 }
 
 /// The text is a format that other versions read: a change of it is a change of `FORMAT`.
