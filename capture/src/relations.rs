@@ -366,6 +366,7 @@ impl Relations {
             highest: now.and_then(TableNow::highest),
             needs_resync: Vec::new(),
             gone: false,
+            left_out: Vec::new(),
             table: after,
         };
         let oid = next.table.oid;
@@ -385,7 +386,7 @@ impl Relations {
         let constant = |column: &Column, value: &str| self.shaping.constant(table, column, value);
         let evidence = Evidence { now, rewritten, plain, constant: &constant };
         let mut found = difference(&known.table, &next.table, evidence);
-        policy::bend(&rules, known, &mut next, &mut found);
+        policy::bend(&rules, now, known, &mut next, &mut found);
         if !found.changes.is_empty() {
             found.unproven.extend(doubts);
         }

@@ -78,7 +78,7 @@ impl Relations {
         Ok(Vec::new())
     }
 
-    fn told_by_trigger(&mut self, is: bool) {
+    pub(super) fn told_by_trigger(&mut self, is: bool) {
         self.is_news |= self.known.ddl_trigger != is;
         self.known.ddl_trigger = is;
         self.trigger_told_at = self.identities.at;

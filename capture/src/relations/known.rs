@@ -36,6 +36,9 @@ pub(super) struct KnownTable {
     /// The source has it no more, or it is not replicated any more; Redshift has it still.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(super) gone: bool,
+    /// Numbers of columns that were ignored: what rows have in them never came.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) left_out: Vec<i16>,
 }
 
 #[derive(Serialize, Deserialize)]

@@ -108,9 +108,12 @@ impl Relations {
         let known: Vec<u32> =
             self.known.tables.iter().filter(|(_, known)| !known.gone).map(|(oid, _)| *oid).collect();
         let mut steps = Vec::new();
-        // Tables may have been made since.
-        let gone = known.iter().filter(|oid| !found.present.contains(oid) && is_certain(self, **oid));
-        for oid in gone.copied().collect::<Vec<_>>() {
+        for oid in known.iter().copied().filter(|oid| !found.present.contains(oid)) {
+            // It may have been made since.
+            if !is_certain(self, oid) {
+                self.looks.look_again();
+                continue;
+            }
             self.unsettled.remove(&oid);
             let dropped = self.drop_known(oid)?;
             tell(dropped.as_slice());

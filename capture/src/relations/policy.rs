@@ -6,6 +6,7 @@ use re_dms_shared::names::MAX_IDENTIFIER_BYTES;
 
 use super::difference::Difference;
 use super::known::{KnownTable, source_name};
+use super::look::TableNow;
 use super::{Relations, SchemaStep};
 use crate::batch::{SourceColumn, TableShape};
 use crate::config::{SchemaChanges, TableRules};
@@ -98,7 +99,13 @@ impl Relations {
 }
 
 /// Takes out of the difference what the rules don't want, and keeps what they want kept.
-pub(super) fn bend(rules: &TableRules, known: &KnownTable, next: &mut KnownTable, found: &mut Difference) {
+pub(super) fn bend(
+    rules: &TableRules,
+    now: Option<&TableNow>,
+    known: &KnownTable,
+    next: &mut KnownTable,
+    found: &mut Difference,
+) {
     next.table.kept.clone_from(&known.table.kept);
     if rules.keep_columns || rules.schema_changes == SchemaChanges::Ignore {
         let dropped: Vec<String> = found
@@ -121,6 +128,24 @@ pub(super) fn bend(rules: &TableRules, known: &KnownTable, next: &mut KnownTable
             }
         }
     }
+    let has = |columns: &[Column], number: i16| {
+        columns.iter().any(|column| column.attribute_number == Some(number))
+    };
+    for column in &next.table.columns {
+        if !has(&known.table.columns, column.attribute_number.unwrap_or(0))
+            && column.attribute_number.is_some_and(|number| known.left_out.contains(&number))
+        {
+            found
+                .unproven
+                .push(format!("the column {} was left out before: rows from then lack it", column.name));
+        }
+    }
+    let ignored = now.filter(|_| rules.schema_changes == SchemaChanges::Ignore).map(TableNow::published);
+    let ignored = ignored.iter().flatten().filter_map(|column| column.attribute_number);
+    next.left_out = known.left_out.iter().copied().chain(ignored).collect();
+    next.left_out.retain(|number| !has(&next.table.columns, *number));
+    next.left_out.sort_unstable();
+    next.left_out.dedup();
     let Table { kept, columns, .. } = &mut next.table;
     for (position, column) in kept.iter_mut().enumerate() {
         if columns.iter().any(|taken| taken.target_name == column.target_name) {
