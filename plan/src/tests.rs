@@ -1,6 +1,7 @@
 //! The SQL that Redshift gets, as golden files.
 
 mod layout;
+mod policies;
 mod schema;
 
 use re_dms_shared::Lsn;
@@ -510,6 +511,7 @@ fn what_was_skipped_is_replayed_in_order() {
         target: &Target::new("shop", "t2"),
         skipped: &[(8, staged(&manifest)), (9, staged(&manifest))],
         is_all: true,
+        approved: false,
         copy: &copy,
         catalog: &complete_catalog(&manifest),
         log: &log,

@@ -335,8 +335,15 @@ fn a_quarantined_table_takes_its_new_names_with_it() {
 
     let skipped = [(8, staged(&manifest))];
     let catalog = Catalog::default();
-    let replay =
-        Replay { target: &t3, skipped: &skipped, is_all: true, copy: &copy, catalog: &catalog, log: &log };
+    let replay = Replay {
+        target: &t3,
+        skipped: &skipped,
+        is_all: true,
+        approved: false,
+        copy: &copy,
+        catalog: &catalog,
+        log: &log,
+    };
     let error = super::super::replay("main", &replay).unwrap_err();
     assert_eq!(error.hint(), "resume shop.t2 first");
 }
