@@ -6,6 +6,7 @@
 //! described columns are which of the known ones. See `docs/schema-changes.md` and ADR 12.
 
 mod ddl;
+mod described;
 mod difference;
 mod identity;
 mod known;
@@ -16,6 +17,7 @@ mod matching;
 mod policy;
 mod shaping;
 mod targets;
+mod tell;
 mod types;
 
 use std::collections::{HashMap, HashSet};
@@ -23,23 +25,25 @@ use std::sync::Arc;
 
 use re_dms_shared::Lsn;
 use re_dms_shared::columns::Columns;
-use re_dms_shared::manifest::{Column, SchemaChange, Table, TableChange};
+use re_dms_shared::manifest::{Column, SchemaChange, Table};
 
 use crate::batch::{SourceColumn, TableShape};
 use crate::config::{TablePatterns, TableSettings, TargetNames};
 use crate::error::{Error, Result, Who};
 use crate::pgoutput::{Relation, Type};
 pub use ddl::PREFIX as DDL;
+use described::{Described, by_name};
 use difference::{Evidence, difference};
 pub use identity::{AskCatalog, CatalogTable, PrimaryKey};
 use identity::{Identities, Identity};
+use known::KnownTable;
 pub use known::KnownTables;
-use known::{KnownTable, source_name};
 pub use layout::layout;
 pub use look::{ColumnNow, Look, TableNow};
 pub use look_around::{LOOKED, LookedAround, Looks};
 use matching::{Before, Matching, Own};
 use shaping::Shaping;
+use tell::tell;
 pub use types::AskTypes;
 use types::Types;
 
@@ -71,14 +75,6 @@ pub struct Relations {
     rewritten_plainly: HashSet<u32>,
     /// Keys, and the position from which on they are certain. Until then the key's columns are none.
     pending: Vec<(Lsn, u32, Vec<bool>)>,
-}
-
-/// A table as a Relation message describes it.
-struct Described {
-    schema: String,
-    name: String,
-    columns: Vec<SourceColumn>,
-    shape: Arc<TableShape>,
 }
 
 /// Why a table has to be compared with what is known.
@@ -414,28 +410,6 @@ impl Relations {
     }
 }
 
-impl Described {
-    fn has_columns_of(&self, relation: &Relation<'_>) -> bool {
-        let described = relation.columns.iter().map(|c| (c.name, c.type_oid, c.type_modifier));
-        self.columns.iter().map(|c| (c.name.as_str(), c.type_oid, c.type_modifier)).eq(described)
-    }
-
-    /// Whether the known table has these names and types.
-    fn is_like(&self, known: &Table, is_key_certain: bool) -> bool {
-        let now = self.shape.table();
-        let key = |table: &Table| -> Vec<bool> { table.columns.iter().map(|column| column.key).collect() };
-        if known.layout.primary_key && is_key_certain && key(now) != key(known) {
-            return false;
-        }
-        let columns = |table: &Table| -> Vec<(String, u32, i32)> {
-            table.columns.iter().map(|c| (c.name.clone(), c.type_oid, c.type_modifier)).collect()
-        };
-        (&now.schema, &now.name) == (&known.schema, &known.name)
-            && (&now.target_schema, &now.target_name) == (&known.target_schema, &known.target_name)
-            && columns(now) == columns(known)
-    }
-}
-
 /// What is known of a description beside the table.
 struct Told {
     /// If rows were written anew, then without USING.
@@ -454,46 +428,6 @@ fn keep_key(after: &mut Table, known: &Table) {
             _ => old.name == column.name,
         });
         column.key = same.is_some_and(|old| old.key);
-    }
-}
-
-/// Where no attribute number is to be had: columns of the same name are the same.
-fn by_name(described: &[SourceColumn], before: Before<'_>) -> Vec<Option<i16>> {
-    let number = |column: &SourceColumn| {
-        let known = before.columns.iter().find(|known| known.name == column.name);
-        known.and_then(|known| known.attribute_number)
-    };
-    described.iter().map(number).collect()
-}
-
-/// Says what will be done in Redshift, and what can't be.
-fn tell(steps: &[SchemaStep]) {
-    for SchemaStep { table, change } in steps {
-        let table = source_name(table);
-        let changes: Vec<String> = change.changes.iter().map(described).collect();
-        let held = if change.hold { ": held until `re_dms tables approve`" } else { "" };
-        tracing::info!(table, changes = changes.join(", "), "the table's definition changed{held}");
-        for reason in &change.unproven {
-            tracing::warn!(
-                table,
-                "the table needs a resync: {reason} (hint: empty the table in Redshift and write its rows again on the \
-                 source; rows that change arrive exact)"
-            );
-        }
-    }
-}
-
-/// A change in words, without values.
-fn described(change: &TableChange) -> String {
-    match change {
-        TableChange::Create => "created".to_owned(),
-        TableChange::Drop => "dropped".to_owned(),
-        TableChange::Move => "renamed or moved".to_owned(),
-        TableChange::AddColumn { column, .. } => format!("column {column} added"),
-        TableChange::DropColumn { column } => format!("column {column} dropped"),
-        TableChange::RenameColumn { from, to } => format!("column {from} renamed to {to}"),
-        TableChange::ChangeType { column, from, to, .. } => format!("column {column} from {from} to {to}"),
-        TableChange::ChangeKey => "another key".to_owned(),
     }
 }
 

@@ -6,7 +6,8 @@ use serde::Deserialize;
 
 use super::known::KnownTable;
 use super::look::TableNow;
-use super::{Relations, SchemaStep, Told, tell};
+use super::tell::tell;
+use super::{Relations, SchemaStep, Told};
 use crate::batch::SourceColumn;
 use crate::error::{Error, Result, Who};
 

@@ -10,7 +10,8 @@ use re_dms_shared::Lsn;
 use re_dms_shared::manifest::{SchemaChange, TableChange};
 
 use super::look::TableNow;
-use super::{Relations, SchemaStep, Told, tell};
+use super::tell::tell;
+use super::{Relations, SchemaStep, Told};
 use crate::error::Result;
 
 /// The prefix of the messages that tell where a look belongs. Their content is [`LookedAround::id`].

@@ -5,7 +5,8 @@ use re_dms_shared::manifest::{SchemaChange, Table, TableChange};
 
 use super::known::{KnownTable, source_name};
 use super::look::TableNow;
-use super::{Relations, SchemaStep, tell};
+use super::tell::tell;
+use super::{Relations, SchemaStep};
 use crate::config::SchemaChanges;
 use crate::error::{Error, Result, Who};
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-use re_dms_shared::manifest::Fill;
+use re_dms_shared::manifest::{Fill, TableChange};
 
 use super::*;
 
@@ -60,7 +60,7 @@ pub(super) fn touch(relations: &mut Relations, oid: u32, name: &str, columns: &[
 pub(super) fn shown(steps: &[SchemaStep]) -> Vec<String> {
     let step = |SchemaStep { table, change }: &SchemaStep| {
         let before = change.before.as_ref().map_or("-", |before| before.target_name.as_str());
-        let changes: Vec<_> = change.changes.iter().map(described).collect();
+        let changes: Vec<_> = change.changes.iter().map(tell::in_words).collect();
         let held = if change.hold { " (held)" } else { "" };
         format!("{before} > {}: {}{held}", table.target_name, changes.join(", "))
     };
