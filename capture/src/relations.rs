@@ -260,7 +260,9 @@ impl Relations {
         if self.known.ddl_trigger
             && let Some(known) = known.filter(|known| described.is_like(&known.table, is_key_certain))
         {
-            let numbers: Vec<_> = known.table.columns.iter().map(|column| column.attribute_number).collect();
+            // Names are the same; ignored columns have no number.
+            let before = Before { columns: &known.table.columns, highest: known.highest };
+            let numbers = by_name(&described.columns, before);
             self.number(oid, &numbers)?;
             return Ok(Vec::new());
         }

@@ -76,7 +76,7 @@ async fn run_on_one_timeline(config: Arc<Config>) -> Result<()> {
     let mut client = receive::connect(&config).await?;
     let server = receive::identify(&mut client).await?;
     let mut place = start::find_place(&config, &source, &mut client, &server, &objects, &layout).await?;
-    start::check_tables(&config, &source).await?;
+    start::check_tables(&config, &source, &place.known).await?;
     drop(source);
 
     let epoch = place.epoch.to_string();

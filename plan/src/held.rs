@@ -26,7 +26,7 @@ pub fn held(manifest: &Manifest, catalog: &Catalog, log: &TableLog) -> BTreeMap<
 fn blame(target: &Target, sql: Result<Vec<String>, PlanError>) -> Blame {
     let sql = sql.map_or_else(|error| error.to_string(), |sql| sql.join("; "));
     Blame {
-        reason: format!("its definition changes, and schema_changes is \"hold\": {sql}"),
+        reason: format!("a change of its definition waits for approval (schema_changes): {sql}"),
         hint: format!("`re_dms plan` shows all of it, `re_dms tables approve {target}` lets it be done"),
         held: true,
     }

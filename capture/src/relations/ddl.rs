@@ -85,7 +85,7 @@ impl Relations {
         self.trigger_told_at = self.identities.at;
     }
 
-    fn table_told(&mut self, created: bool, mut now: TableNow) -> Result<Vec<SchemaStep>> {
+    pub(super) fn table_told(&mut self, created: bool, mut now: TableNow) -> Result<Vec<SchemaStep>> {
         self.shaping.cut(&mut now);
         let Some((after, key)) = self.shape_seen(&now)? else { return Ok(Vec::new()) };
         let is_new = !self.known.tables.contains_key(&now.oid);

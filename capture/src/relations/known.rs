@@ -89,6 +89,14 @@ impl KnownTables {
         marked.map(|known| (source_name(&known.table), known.needs_resync.join("; "))).collect()
     }
 
+    /// Whether Redshift has the source's table of this name, as far as the stream made it.
+    #[must_use]
+    pub fn has(&self, schema: &str, name: &str) -> bool {
+        let is =
+            |known: &KnownTable| (known.table.schema.as_str(), known.table.name.as_str()) == (schema, name);
+        self.tables.values().any(is)
+    }
+
     /// Who has the target's name: another table than `oid`.
     pub(super) fn owner(&self, target: (&str, &str), oid: u32) -> Option<u32> {
         let has = |known: &&KnownTable| {

@@ -8,7 +8,7 @@ use re_dms_shared::types::{HASHED, catalog, map_column};
 use crate::batch::{SourceColumn, TableShape};
 use crate::config::Config;
 use crate::error::{Error, Result, Who};
-use crate::relations::layout;
+use crate::relations::{KnownTables, layout};
 use crate::source::Source;
 
 /// A table of the publication.
@@ -26,7 +26,7 @@ pub struct PublishedTable {
 ///
 /// # Errors
 /// All that would stop the stream once a table's first change arrives, in one error.
-pub async fn check(config: &Config, source: &Source) -> Result<()> {
+pub async fn check(config: &Config, source: &Source, known: &KnownTables) -> Result<()> {
     let tables = source.published_tables(&config.source.publication).await?;
     let mut oids: Vec<u32> =
         tables.iter().flat_map(|table| &table.columns).map(|column| column.type_oid).collect();
@@ -34,7 +34,7 @@ pub async fn check(config: &Config, source: &Source) -> Result<()> {
     oids.sort_unstable();
     oids.dedup();
     let types = source.catalog_types(&oids).await?;
-    let problems = problems(config, &tables, &types);
+    let problems = problems(config, &tables, &types, known);
     if problems.is_empty() {
         return Ok(());
     }
@@ -50,7 +50,12 @@ pub async fn check(config: &Config, source: &Source) -> Result<()> {
     ))
 }
 
-fn problems(config: &Config, tables: &[PublishedTable], types: &[catalog::Row]) -> Vec<String> {
+fn problems(
+    config: &Config,
+    tables: &[PublishedTable],
+    types: &[catalog::Row],
+    known: &KnownTables,
+) -> Vec<String> {
     let mut problems = Vec::new();
     let mut targets: BTreeMap<(String, String), String> = BTreeMap::new();
     let picked = tables.iter().filter(|table| config.source.tables.picks(&table.schema, &table.name));
@@ -68,7 +73,7 @@ fn problems(config: &Config, tables: &[PublishedTable], types: &[catalog::Row]) 
             problems
                 .push(format!("{other} and {name} would both become {label}, whose names are lower-case"));
         }
-        problems.extend(column_problems(config, table, (&target.0, &target.1), types));
+        problems.extend(column_problems(config, table, (&target.0, &target.1), types, known));
     }
     problems
 }
@@ -78,6 +83,7 @@ fn column_problems(
     table: &PublishedTable,
     target: (&str, &str),
     types: &[catalog::Row],
+    known: &KnownTables,
 ) -> Vec<String> {
     let configured = &config.source.columns;
     let (schema, name) = (table.schema.as_str(), table.name.as_str());
@@ -118,8 +124,13 @@ fn column_problems(
     // What is wrong with a column was told.
     if problems.is_empty() {
         let (_, of_layout) = layout(&config.tables.of(schema, name), &mapped);
-        problems
-            .extend(of_layout.into_iter().map(|problem| format!("{schema}.{name}: [[tables]] {problem}")));
+        let of_layout = of_layout.into_iter().map(|problem| format!("{schema}.{name}: [[tables]] {problem}"));
+        if known.has(schema, name) {
+            // It is made already: whoever drops a column on the source must not keep the stream from starting.
+            of_layout.for_each(|problem| tracing::warn!("{problem}: that is passed over"));
+        } else {
+            problems.extend(of_layout);
+        }
     }
     problems
 }
@@ -175,6 +186,12 @@ mod tests {
             table("shop", "x", &[("a", 23)]),
             table("re_dms", "x", &[("a", 23)]),
         ];
-        insta::assert_snapshot!(problems(&config, &tables, &[]).join("\n"));
+        let nothing = KnownTables::default();
+        insta::assert_snapshot!(problems(&config, &tables, &[], &nothing).join("\n"));
+        let known = r#"{"format":1,"tables":[{"schema":"public","name":"laid","oid":1,"target_schema":"public",
+            "target_name":"laid","columns":[]}]}"#;
+        let known = KnownTables::from_json("shapes.json", known.as_bytes()).unwrap();
+        let all = problems(&config, &tables, &[], &known).join("\n");
+        assert!(!all.contains("public.laid"), "it is made already: {all}");
     }
 }

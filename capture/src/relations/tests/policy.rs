@@ -177,3 +177,25 @@ fn a_trigger_that_is_gone_is_noticed_unless_it_is_newer() {
     look(&mut relations, 21, &[], vec![]);
     assert!(!relations.known.ddl_trigger);
 }
+
+#[test]
+fn under_the_event_trigger_ignored_columns_take_no_others_number() {
+    let source = Source::default();
+    let known = KnownTables { ddl_trigger: true, ..KnownTables::default() };
+    let mut relations = relations(&source, known);
+    source.set(1, "applies", &["a"]);
+    touch(&mut relations, 1, "applies", &["a"]);
+    // b is ignored; c is not, since the table has another name by then.
+    let told = |relations: &mut Relations, now: &TableNow| relations.table_told(false, now.clone()).unwrap();
+    told(&mut relations, &source.set(1, "ignores", &["a"]));
+    told(&mut relations, &source.set(1, "ignores", &["a", "b"]));
+    assert_eq!(touch(&mut relations, 1, "ignores", &["a", "b"]), [""; 0]);
+    let shape = relations.shape(1).unwrap().unwrap();
+    assert_eq!(shape.columns().len(), 1);
+    assert_eq!(shape.positions(), Some(&[0][..]));
+    told(&mut relations, &source.set(1, "applies", &["a", "b", "c"]));
+    assert_eq!(touch(&mut relations, 1, "applies", &["a", "b", "c"]), [""; 0]);
+    let numbers: Vec<_> =
+        relations.shape(1).unwrap().unwrap().columns().iter().map(|column| column.attribute_number).collect();
+    assert_eq!(numbers, [Some(1), Some(2), Some(3)]);
+}
