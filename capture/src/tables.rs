@@ -43,7 +43,7 @@ pub async fn resume(config: &Config, action: TableAction, table: &str, timeout: 
     let before = status(config)?;
     let Some(found) = before.quarantined.iter().find(|found| found.table == table) else {
         let hint = "`re_dms tables list` names those that are; names are Redshift's, with their schema";
-        return Err(Error::fatal(Who::Loader, format!("{table} is neither quarantined nor held"), hint));
+        return Err(Error::fatal(Who::Loader, format!("{table} is not quarantined"), hint));
     };
     if found.held && action == TableAction::Resume {
         let hint = format!("look at it with `re_dms plan`, then `re_dms tables approve {table}`");
@@ -118,6 +118,6 @@ mod tests {
         );
         assert!(list(&config, true).unwrap().contains("\"since_seq\": 7"));
         let error = resume(&config, TableAction::Resume, "public.T", Duration::ZERO).await.unwrap_err();
-        assert!(error.to_string().contains("public.T is neither quarantined nor held"), "{error}");
+        assert!(error.to_string().contains("public.T is not quarantined"), "{error}");
     }
 }

@@ -107,7 +107,8 @@ pub(super) fn bend(
     found: &mut Difference,
 ) {
     next.table.kept.clone_from(&known.table.kept);
-    if rules.keep_columns || rules.schema_changes == SchemaChanges::Ignore {
+    let keeps = rules.keep_columns || rules.schema_changes == SchemaChanges::Ignore;
+    if keeps {
         let dropped: Vec<String> = found
             .changes
             .extract_if(.., |change| matches!(change, TableChange::DropColumn { .. }))
@@ -132,12 +133,21 @@ pub(super) fn bend(
         columns.iter().any(|column| column.attribute_number == Some(number))
     };
     for column in &next.table.columns {
-        if !has(&known.table.columns, column.attribute_number.unwrap_or(0))
-            && column.attribute_number.is_some_and(|number| known.left_out.contains(&number))
-        {
+        let Some(number) = column.attribute_number.filter(|number| !has(&known.table.columns, *number))
+        else {
+            continue;
+        };
+        if known.left_out.contains(&number) {
             found
                 .unproven
                 .push(format!("the column {} was left out before: rows from then lack it", column.name));
+        }
+        let has_gone = now.is_some_and(|now| now.column(Some(number)).is_some_and(|now| now.name.is_none()));
+        if keeps && has_gone {
+            found.unproven.push(format!(
+                "the column {} was dropped before it was looked at: rows from before may lack its default",
+                column.name
+            ));
         }
     }
     let ignored = now.filter(|_| rules.schema_changes == SchemaChanges::Ignore).map(TableNow::published);
