@@ -114,7 +114,7 @@ impl Batch {
         // Whoever comes next under these names has to look again.
         self.last = None;
         let shape = Arc::new(TableShape::of_table(table));
-        self.closed.push(StepData { shape, action: StepAction::Schema(change) });
+        self.closed.push(StepData { shape, action: StepAction::Schema(Box::new(change)) });
         self.changes += 1;
     }
 

@@ -188,11 +188,10 @@ pub(super) fn steps(rules: &TableRules, after: &Table, mut change: SchemaChange)
     let mut steps = Vec::new();
     if change.changes.contains(&TableChange::Move) {
         let mut moved = before.clone();
-        (moved.schema.clone_from(&after.schema), moved.name.clone_from(&after.name));
-        (
-            moved.target_schema.clone_from(&after.target_schema),
-            moved.target_name.clone_from(&after.target_name),
-        );
+        moved.schema.clone_from(&after.schema);
+        moved.name.clone_from(&after.name);
+        moved.target_schema.clone_from(&after.target_schema);
+        moved.target_name.clone_from(&after.target_name);
         let change = SchemaChange {
             before: change.before.replace(moved.clone()),
             changes: change.changes.extract_if(.., |change| *change == TableChange::Move).collect(),
