@@ -199,7 +199,7 @@ impl Column {
             primary_key: false,
             unique: false,
             table_only: None,
-            column_type: column_type.clone(),
+            column_type,
             is_distkey: false,
             is_sortkey: false,
             encoding: None,

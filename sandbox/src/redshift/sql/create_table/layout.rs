@@ -104,15 +104,17 @@ impl Layout {
 
     /// What remembers it.
     pub(super) fn constraints(&self, tag: &str) -> Vec<String> {
-        let distkey =
-            self.distkey.iter().map(|column| remembering(&format!("distkey_{tag}"), &[column.clone()]));
+        let distkey = self
+            .distkey
+            .iter()
+            .map(|column| remembering(&format!("distkey_{tag}"), std::slice::from_ref(column)));
         let interleaved = if self.interleaved { "interleaved" } else { "sortkey" };
         let sort = self.sort_key.iter().enumerate();
         let sort = sort.map(|(position, column)| {
-            remembering(&format!("{interleaved}_{}_{tag}", position + 1), &[column.clone()])
+            remembering(&format!("{interleaved}_{}_{tag}", position + 1), std::slice::from_ref(column))
         });
         let encodings = self.encodings.iter().enumerate().map(|(position, (column, encoding))| {
-            remembering(&format!("encode_{encoding}_{position}_{tag}"), &[column.clone()])
+            remembering(&format!("encode_{encoding}_{position}_{tag}"), std::slice::from_ref(column))
         });
         distkey.chain(sort).chain(encodings).collect()
     }
