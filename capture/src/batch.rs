@@ -12,6 +12,7 @@ mod cells;
 mod error;
 mod load;
 mod multiset;
+mod project;
 mod shape;
 mod stage;
 mod table;
@@ -26,6 +27,7 @@ pub use load::{Copies, Entry, LoadData, Move, StepAction, StepData};
 pub use shape::{ShapeError, SourceColumn, TableShape};
 
 use crate::pgoutput::ChangeKind;
+use project::Projected;
 use table::TableBatch;
 
 /// The changes of whole transactions, by table.
@@ -42,6 +44,7 @@ pub struct Batch {
     last: Option<usize>,
     closed: ClosedSteps,
     changes: u64,
+    projected: Projected,
     /// Heap bytes of the tables' open stages.
     open_bytes: usize,
 }
@@ -76,6 +79,10 @@ impl Batch {
         let position = self.position(shape);
         let table = &mut self.tables[position];
         let before = table.bytes();
+        let change = match shape.positions() {
+            Some(positions) => self.projected.change(change, positions),
+            None => change,
+        };
         table.apply(change, |step| self.closed.push(step))?;
         self.open_bytes = self.open_bytes - before + table.bytes();
         self.changes += 1;
@@ -107,7 +114,7 @@ impl Batch {
         // Whoever comes next under these names has to look again.
         self.last = None;
         let shape = Arc::new(TableShape::of_table(table));
-        self.closed.push(StepData { shape, action: StepAction::Schema(change) });
+        self.closed.push(StepData { shape, action: StepAction::Schema(Box::new(change)) });
         self.changes += 1;
     }
 

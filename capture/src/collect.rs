@@ -20,7 +20,7 @@ use crate::config::{AdvanceOn, BatchConfig};
 use crate::error::{Error, Result, Who};
 use crate::pgoutput::{self, Commit, LogicalMessage, Message};
 use crate::progress::Progress;
-use crate::relations::{DDL, Relations, SchemaStep};
+use crate::relations::{DDL, LOOKED, Relations, SchemaStep};
 use crate::retention::Retention;
 use crate::stage::{Cut, StageItem};
 use crate::wal::WalPosition;
@@ -272,6 +272,12 @@ impl Collector {
             }
             Message::Logical(message) if message.prefix == DDL && message.transactional => {
                 let steps = self.relations.ddl(message.content)?;
+                let touched = !steps.is_empty();
+                self.change_schema(steps);
+                Ok(touched)
+            }
+            Message::Logical(message) if message.prefix == LOOKED && message.transactional => {
+                let steps = self.relations.looked(message.content)?;
                 let touched = !steps.is_empty();
                 self.change_schema(steps);
                 Ok(touched)

@@ -5,6 +5,7 @@
 mod columns;
 mod patterns;
 mod reader;
+mod tables;
 mod target;
 mod units;
 
@@ -16,6 +17,7 @@ pub use patterns::TablePatterns;
 use re_dms_shared::columns::Columns;
 use reader::Reader;
 pub use reader::{ConfigErrors, Problem};
+pub use tables::{SchemaChanges, TableRules, TableSettings, WantedDistribution};
 pub use target::TargetNames;
 pub use units::ByteSize;
 
@@ -35,6 +37,8 @@ pub struct Config {
     pub source: SourceConfig,
     /// Where they go.
     pub target: TargetNames,
+    /// What is said of single tables.
+    pub tables: TableSettings,
     /// The replication slot.
     pub slot: SlotConfig,
     /// When a batch is cut and what it may hold.
@@ -61,6 +65,8 @@ pub struct SourceConfig {
     /// What the server may use to decode this stream before it sends transactions in progress; none for its own
     /// `logical_decoding_work_mem`.
     pub decoding_work_mem: Option<ByteSize>,
+    /// How often tables that are not written to are looked at; none for never.
+    pub look_interval: Option<Duration>,
     /// Which tables are replicated.
     pub tables: TablePatterns,
     /// What becomes of their columns.
@@ -254,10 +260,13 @@ fn read(reader: &mut Reader) -> Option<Config> {
     let password = reader.optional("source.password", |text| Ok(Secret::new(text.to_owned())));
     let publication = reader.or_default("source.publication", identifier, own_name.clone());
     let decoding_work_mem = reader.optional("source.decoding_work_mem", units::bytes);
+    let look_interval =
+        reader.or_default("source.look_interval", duration_or_never, Some(Duration::from_secs(60)));
     let include = reader.list("source.include", patterns::pattern, &["*.*"]);
     let exclude = reader.list("source.exclude", patterns::pattern, &[]);
     let (columns, hash_key) = columns::read(reader);
     let target = TargetNames::read(reader);
+    let tables = TableSettings::read(reader);
 
     let slot = SlotConfig {
         name: reader.or_default("slot.name", slot_name, own_name),
@@ -325,11 +334,13 @@ fn read(reader: &mut Reader) -> Option<Config> {
             password,
             publication,
             decoding_work_mem,
+            look_interval,
             tables: TablePatterns::new(include, exclude),
             columns,
             hash_key,
         },
         target,
+        tables,
         slot,
         batch,
         s3: S3Config { bucket: bucket?, prefix },
@@ -409,6 +420,10 @@ fn log_format(text: &str) -> Result<LogFormat, String> {
 fn log_filter(text: &str) -> Result<String, String> {
     let parsed = text.parse::<tracing_subscriber::EnvFilter>();
     parsed.map(|_| text.to_owned()).map_err(|error| format!("is no log filter: {error}"))
+}
+
+fn duration_or_never(text: &str) -> Result<Option<Duration>, String> {
+    if text == "never" { Ok(None) } else { units::duration(text).map(Some) }
 }
 
 fn compression(text: &str) -> Result<Compression, String> {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 use re_dms_capture::config::{Config, LogConfig, LogFormat};
 use re_dms_capture::init::DdlTrigger;
+use re_dms_shared::message::TableAction;
 use tracing_subscriber::EnvFilter;
 
 /// Streaming replication from PostgreSQL to Amazon Redshift: the capture.
@@ -32,6 +33,15 @@ enum Command {
     Tables {
         #[command(subcommand)]
         command: TablesCommand,
+    },
+    /// Show as SQL what becomes of changes of tables' definitions before it is done: of those that are held, and of those
+    /// that the source has made and the stream has not seen.
+    ///
+    /// Reads the source's catalog and S3; changes nothing.
+    Plan {
+        /// The stream's config file.
+        #[arg(long, value_name = "FILE", env = "RE_DMS_CONFIG")]
+        config: PathBuf,
     },
     /// Prepare a stream's source: put the event trigger there that tells changes of tables' definitions, or take it away.
     ///
@@ -74,6 +84,20 @@ enum TablesCommand {
         #[arg(long, value_name = "SECONDS", default_value_t = 300)]
         timeout: u64,
     },
+    /// Let changes of its definition be done that are held (schema_changes = "hold"), and load what was skipped since:
+    /// `re_dms plan` shows them.
+    ///
+    /// All that wait when the loader takes the request are done. The capture must be running.
+    Approve {
+        /// The stream's config file.
+        #[arg(long, value_name = "FILE", env = "RE_DMS_CONFIG")]
+        config: PathBuf,
+        /// Schema and name in Redshift, as in the list.
+        table: String,
+        /// How long to wait, in seconds; what was asked for goes on in any case.
+        #[arg(long, value_name = "SECONDS", default_value_t = 300)]
+        timeout: u64,
+    },
 }
 
 fn main() -> ExitCode {
@@ -82,8 +106,12 @@ fn main() -> ExitCode {
         Command::Run { config } => run(&config),
         Command::Tables { command: TablesCommand::List { config, json } } => list_tables(&config, json),
         Command::Tables { command: TablesCommand::Resume { config, table, timeout } } => {
-            resume_table(&config, &table, Duration::from_secs(timeout))
+            resume_table(&config, TableAction::Resume, &table, Duration::from_secs(timeout))
         }
+        Command::Tables { command: TablesCommand::Approve { config, table, timeout } } => {
+            resume_table(&config, TableAction::Approve, &table, Duration::from_secs(timeout))
+        }
+        Command::Plan { config } => plan(&config),
         Command::Init { config, ddl_trigger, .. } => {
             init(&config, if ddl_trigger { DdlTrigger::Install } else { DdlTrigger::Remove })
         }
@@ -115,13 +143,21 @@ fn list_tables(path: &std::path::Path, json: bool) -> Result<(), Box<dyn std::er
 
 fn resume_table(
     path: &std::path::Path,
+    action: TableAction,
     table: &str,
     timeout: Duration,
 ) -> Result<(), Box<dyn std::error::Error>> {
     let config = Config::load(path)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(re_dms_capture::tables::resume(&config, table, timeout))?;
+    runtime.block_on(re_dms_capture::tables::resume(&config, action, table, timeout))?;
     println!("{table} is loaded again");
+    Ok(())
+}
+
+fn plan(path: &std::path::Path) -> Result<(), Box<dyn std::error::Error>> {
+    let config = Config::load(path)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    print!("{}", runtime.block_on(re_dms_capture::foresee::plan(&config))?);
     Ok(())
 }
 

@@ -6,13 +6,18 @@
 //! described columns are which of the known ones. See `docs/schema-changes.md` and ADR 12.
 
 mod ddl;
+mod described;
 mod difference;
 mod identity;
 mod known;
+mod layout;
 mod look;
+mod look_around;
 mod matching;
+mod policy;
 mod shaping;
 mod targets;
+mod tell;
 mod types;
 
 use std::collections::{HashMap, HashSet};
@@ -20,21 +25,25 @@ use std::sync::Arc;
 
 use re_dms_shared::Lsn;
 use re_dms_shared::columns::Columns;
-use re_dms_shared::manifest::{Column, SchemaChange, Table, TableChange};
+use re_dms_shared::manifest::{Column, SchemaChange, Table};
 
 use crate::batch::{SourceColumn, TableShape};
-use crate::config::{TablePatterns, TargetNames};
+use crate::config::{TablePatterns, TableSettings, TargetNames};
 use crate::error::{Error, Result, Who};
 use crate::pgoutput::{Relation, Type};
 pub use ddl::PREFIX as DDL;
+use described::{Described, by_name};
 use difference::{Evidence, difference};
 pub use identity::{AskCatalog, CatalogTable, PrimaryKey};
 use identity::{Identities, Identity};
+use known::KnownTable;
 pub use known::KnownTables;
-use known::{KnownTable, source_name};
+pub use layout::layout;
 pub use look::{ColumnNow, Look, TableNow};
+pub use look_around::{LOOKED, LookedAround, Looks};
 use matching::{Before, Matching, Own};
 use shaping::Shaping;
+use tell::tell;
 pub use types::AskTypes;
 use types::Types;
 
@@ -57,19 +66,15 @@ pub struct Relations {
     xid: u32,
     /// How often it still describes each table; none if that is not known.
     to_come: Option<HashMap<u32, usize>>,
+    looks: Looks,
+    /// The commit of the last transaction that told something of each table, or changed what is known of it.
+    told_at: HashMap<u32, Lsn>,
+    /// The commit of the transaction that put the event trigger there, or took it away.
+    trigger_told_at: Lsn,
     /// Tables that PostgreSQL is about to write anew in the transaction at hand, without USING.
     rewritten_plainly: HashSet<u32>,
     /// Keys, and the position from which on they are certain. Until then the key's columns are none.
     pending: Vec<(Lsn, u32, Vec<bool>)>,
-}
-
-/// A table as a Relation message describes it.
-struct Described {
-    oid: u32,
-    schema: String,
-    name: String,
-    columns: Vec<SourceColumn>,
-    shape: Arc<TableShape>,
 }
 
 /// Why a table has to be compared with what is known.
@@ -112,6 +117,9 @@ impl Relations {
             unsettled: HashMap::new(),
             xid: 0,
             to_come: None,
+            looks: Looks::default(),
+            told_at: HashMap::new(),
+            trigger_told_at: Lsn::ZERO,
             rewritten_plainly: HashSet::new(),
             pending: Vec::new(),
         }
@@ -119,8 +127,14 @@ impl Relations {
 
     /// With what the configuration says of columns and names, and somebody to ask about types.
     #[must_use]
-    pub fn with_config(self, columns: Columns, names: TargetNames, ask: AskTypes) -> Self {
-        Self { shaping: Shaping { columns, names, types: Types::new(ask) }, ..self }
+    pub fn with_config(
+        self,
+        columns: Columns,
+        names: TargetNames,
+        tables: TableSettings,
+        ask: AskTypes,
+    ) -> Self {
+        Self { shaping: Shaping { columns, names, tables, types: Types::new(ask) }, ..self }
     }
 
     /// Takes a Type message.
@@ -146,8 +160,11 @@ impl Relations {
         while let Some(ready) = self.pending.iter().position(|(from, ..)| *from <= commit_lsn) {
             let (_, oid, keys) = self.pending.swap_remove(ready);
             if let Some(Some(described)) = self.described.get_mut(&oid) {
-                described.set_keys(&keys, &self.shaping)?;
+                for (column, key) in described.columns.iter_mut().zip(keys) {
+                    column.key = key;
+                }
             }
+            self.reshape(oid)?;
         }
         Ok(())
     }
@@ -158,6 +175,7 @@ impl Relations {
     /// If the table can't be held in Redshift, or its key can't be asked for.
     pub fn learn(&mut self, relation: &Relation<'_>) -> Result<()> {
         self.pending.retain(|(_, oid, _)| *oid != relation.oid);
+        self.told_at.insert(relation.oid, self.identities.at);
         if let Some(left) = self.to_come.as_mut().and_then(|to_come| to_come.get_mut(&relation.oid)) {
             *left = left.saturating_sub(1);
         }
@@ -193,7 +211,9 @@ impl Relations {
             key: keys[position],
         });
         let columns: Vec<_> = columns.collect();
-        let mut described = Described::new(relation.oid, table, columns, &self.shaping)?;
+        let shape = Arc::new(self.target_shape(relation.oid, table, &columns)?);
+        let (schema, name) = (table.0.to_owned(), table.1.to_owned());
+        let mut described = Described { schema, name, columns, shape };
         // The same shape again keeps its identity, so that a reconnect does not split the batch.
         if let Some(earlier) = earlier.filter(|earlier| earlier.shape == described.shape) {
             described.shape = Arc::clone(&earlier.shape);
@@ -236,10 +256,13 @@ impl Relations {
         let Some(why) = self.unsettled.remove(&oid) else { return Ok(Vec::new()) };
         let Some(Some(described)) = self.described.get(&oid) else { return Ok(Vec::new()) };
         let known = self.known.tables.get(&oid);
+        let is_key_certain = !self.pending.iter().any(|(_, pending, _)| *pending == oid);
         if self.known.ddl_trigger
-            && let Some(known) = known.filter(|known| described.is_like(&known.table))
+            && let Some(known) = known.filter(|known| described.is_like(&known.table, is_key_certain))
         {
-            let numbers: Vec<_> = known.table.columns.iter().map(|column| column.attribute_number).collect();
+            // Names are the same; ignored columns have no number.
+            let before = Before { columns: &known.table.columns, highest: known.highest };
+            let numbers = by_name(&described.columns, before);
             self.number(oid, &numbers)?;
             return Ok(Vec::new());
         }
@@ -281,7 +304,11 @@ impl Relations {
         if matches!(why, Unsettled::Doubtful { .. }) {
             doubts.push("a column was replaced by another one of its name, and when is not known".to_owned());
         }
-        self.become_known(after, now.as_ref(), false, doubts)
+        let steps =
+            self.become_known(after, now.as_ref(), Told { plain: false, key: is_key_certain, doubts })?;
+        // It may keep columns from here on.
+        self.reshape(oid)?;
+        Ok(steps)
     }
 
     /// What the last segment does not say yet of the known tables, for the next one.
@@ -304,26 +331,45 @@ impl Relations {
         for (column, number) in described.columns.iter_mut().zip(numbers) {
             column.attribute_number = *number;
         }
-        described.reshape(&self.shaping)
+        self.reshape(oid)
     }
 
-    /// From here on the table is `after` in Redshift. `doubts` are about changes, if there are any.
+    /// Works the shape out again; it keeps its identity if it is the same.
+    fn reshape(&mut self, oid: u32) -> Result<()> {
+        let Some(Some(described)) = self.described.get(&oid) else { return Ok(()) };
+        let shape = self.target_shape(oid, (&described.schema, &described.name), &described.columns)?;
+        if let Some(Some(described)) = self.described.get_mut(&oid)
+            && *described.shape != shape
+        {
+            described.shape = Arc::new(shape);
+        }
+        Ok(())
+    }
+
+    /// From here on the table is `after` in Redshift.
     fn become_known(
         &mut self,
-        after: Table,
+        mut after: Table,
         now: Option<&TableNow>,
-        plain: bool,
-        doubts: Vec<String>,
+        told: Told,
     ) -> Result<Vec<SchemaStep>> {
+        let Told { plain, key, doubts } = told;
+        if let Some(known) = self.known.tables.get(&after.oid).filter(|_| !key) {
+            keep_key(&mut after, &known.table);
+        }
         let mut steps = self.make_way(&after, now)?;
         let storage = now.map(|now| now.storage);
         let mut next = KnownTable {
             storage,
             highest: now.and_then(TableNow::highest),
             needs_resync: Vec::new(),
+            gone: false,
+            left_out: Vec::new(),
             table: after,
         };
         let oid = next.table.oid;
+        self.told_at.insert(oid, self.identities.at);
+        let rules = self.rules_of(&next.table);
         let Some(known) = self.known.tables.get(&oid) else {
             self.is_news = true;
             self.known.tables.insert(oid, next);
@@ -331,13 +377,19 @@ impl Relations {
         };
         next.highest = next.highest.max(known.highest);
         next.storage = storage.or(known.storage);
+        // It may have been declared when the table was made, whatever is wanted now.
+        next.table.layout.primary_key |= known.table.layout.primary_key;
         let rewritten = known.storage.is_none() || known.storage != storage;
         let table = (next.table.schema.as_str(), next.table.name.as_str());
         let constant = |column: &Column, value: &str| self.shaping.constant(table, column, value);
         let evidence = Evidence { now, rewritten, plain, constant: &constant };
         let mut found = difference(&known.table, &next.table, evidence);
+        policy::bend(&rules, now, known, &mut next, &mut found);
         if !found.changes.is_empty() {
             found.unproven.extend(doubts);
+        }
+        if known.gone {
+            found.unproven.push("rows that were written while it was not replicated are missing".to_owned());
         }
         next.needs_resync.clone_from(&known.needs_resync);
         next.needs_resync.extend(found.unproven.iter().cloned());
@@ -350,8 +402,9 @@ impl Relations {
                 before: Some(known.table.clone()),
                 changes: found.changes,
                 unproven: found.unproven,
+                hold: false,
             };
-            steps.push(SchemaStep { table: next.table.clone(), change });
+            steps.extend(policy::steps(&rules, &next.table, change));
         }
         self.known.tables.insert(oid, next);
         tell(&steps);
@@ -359,85 +412,24 @@ impl Relations {
     }
 }
 
-impl Described {
-    fn new(
-        oid: u32,
-        (schema, name): (&str, &str),
-        columns: Vec<SourceColumn>,
-        shaping: &Shaping,
-    ) -> Result<Self> {
-        let shape = Arc::new(shaping.shape(oid, (schema, name), columns.clone())?);
-        Ok(Self { oid, schema: schema.to_owned(), name: name.to_owned(), columns, shape })
-    }
-
-    fn set_keys(&mut self, keys: &[bool], shaping: &Shaping) -> Result<()> {
-        for (column, key) in self.columns.iter_mut().zip(keys) {
-            column.key = *key;
-        }
-        self.reshape(shaping)
-    }
-
-    /// Works the shape out again; it keeps its identity if it is the same.
-    fn reshape(&mut self, shaping: &Shaping) -> Result<()> {
-        let shape = shaping.shape(self.oid, (&self.schema, &self.name), self.columns.clone())?;
-        if *self.shape != shape {
-            self.shape = Arc::new(shape);
-        }
-        Ok(())
-    }
-
-    fn has_columns_of(&self, relation: &Relation<'_>) -> bool {
-        let described = relation.columns.iter().map(|c| (c.name, c.type_oid, c.type_modifier));
-        self.columns.iter().map(|c| (c.name.as_str(), c.type_oid, c.type_modifier)).eq(described)
-    }
-
-    /// Whether the known table has these names and types.
-    fn is_like(&self, known: &Table) -> bool {
-        let now = self.shape.table();
-        let columns = |table: &Table| -> Vec<(String, u32, i32)> {
-            table.columns.iter().map(|c| (c.name.clone(), c.type_oid, c.type_modifier)).collect()
-        };
-        (&now.schema, &now.name) == (&known.schema, &known.name)
-            && (&now.target_schema, &now.target_name) == (&known.target_schema, &known.target_name)
-            && columns(now) == columns(known)
-    }
+/// What is known of a description beside the table.
+struct Told {
+    /// If rows were written anew, then without USING.
+    plain: bool,
+    /// Which columns are the key's.
+    key: bool,
+    /// About changes, if there are any.
+    doubts: Vec<String>,
 }
 
-/// Where no attribute number is to be had: columns of the same name are the same.
-fn by_name(described: &[SourceColumn], before: Before<'_>) -> Vec<Option<i16>> {
-    let number = |column: &SourceColumn| {
-        let known = before.columns.iter().find(|known| known.name == column.name);
-        known.and_then(|known| known.attribute_number)
-    };
-    described.iter().map(number).collect()
-}
-
-/// Says what will be done in Redshift, and what can't be.
-fn tell(steps: &[SchemaStep]) {
-    for SchemaStep { table, change } in steps {
-        let table = source_name(table);
-        let changes: Vec<String> = change.changes.iter().map(described).collect();
-        tracing::info!(table, changes = changes.join(", "), "the table's definition changed");
-        for reason in &change.unproven {
-            tracing::warn!(
-                table,
-                "the table needs a resync: {reason} (hint: empty the table in Redshift and write its rows again on the \
-                 source; rows that change arrive exact)"
-            );
-        }
-    }
-}
-
-/// A change in words, without values.
-fn described(change: &TableChange) -> String {
-    match change {
-        TableChange::Create => "created".to_owned(),
-        TableChange::Drop => "dropped".to_owned(),
-        TableChange::Move => "renamed or moved".to_owned(),
-        TableChange::AddColumn { column, .. } => format!("column {column} added"),
-        TableChange::DropColumn { column } => format!("column {column} dropped"),
-        TableChange::RenameColumn { from, to } => format!("column {from} renamed to {to}"),
-        TableChange::ChangeType { column, from, to, .. } => format!("column {column} from {from} to {to}"),
+/// The key's columns are those that were, as far as they are there.
+fn keep_key(after: &mut Table, known: &Table) {
+    for column in &mut after.columns {
+        let same = known.columns.iter().find(|old| match (old.attribute_number, column.attribute_number) {
+            (Some(old), Some(new)) => old == new,
+            _ => old.name == column.name,
+        });
+        column.key = same.is_some_and(|old| old.key);
     }
 }
 

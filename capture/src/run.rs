@@ -26,10 +26,11 @@ use crate::collect::{Collector, Limits, ReadBack};
 use crate::config::{AdvanceOn, Config};
 use crate::error::{Error, Result, Who};
 use crate::flight::Flight;
+use crate::look_around::LookAround;
 use crate::persist::{Cutter, Persister};
 use crate::progress::{Progress, Snapshot};
 use crate::receive::{self, Receiver};
-use crate::relations::Relations;
+use crate::relations::{Looks, Relations};
 use crate::retention::Retention;
 use crate::rows::RenderOptions;
 use crate::slot_watch::SlotWatch;
@@ -75,7 +76,7 @@ async fn run_on_one_timeline(config: Arc<Config>) -> Result<()> {
     let mut client = receive::connect(&config).await?;
     let server = receive::identify(&mut client).await?;
     let mut place = start::find_place(&config, &source, &mut client, &server, &objects, &layout).await?;
-    start::check_tables(&config, &source).await?;
+    start::check_tables(&config, &source, &place.known).await?;
     drop(source);
 
     let epoch = place.epoch.to_string();
@@ -189,7 +190,15 @@ impl Stream {
             catalog.keys(),
             catalog.definitions(),
         )
-        .with_config(config.source.columns.clone(), config.target.clone(), catalog.types());
+        .with_config(
+            config.source.columns.clone(),
+            config.target.clone(),
+            config.tables.clone(),
+            catalog.types(),
+        );
+        let looks = Looks::default();
+        background.spawn(LookAround::new(Arc::clone(&config), looks.clone()).run());
+        let relations = relations.with_looks(looks);
         let needs_resync = relations.needing_resync();
         progress.update(|state| state.needs_resync = needs_resync);
         let collector = Collector::new(

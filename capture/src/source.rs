@@ -1,5 +1,6 @@
 //! PostgreSQL over ordinary SQL: what the replication stream itself can't tell or do.
 
+mod around;
 mod ddl_trigger;
 mod definition;
 
@@ -60,10 +61,13 @@ impl Source {
     /// Can this server be a source at all?
     ///
     /// # Errors
-    /// If it is too old, or its `wal_level` too low.
+    /// If it is too old, its `wal_level` too low, or the database has no encoding.
     pub async fn check_server(&self) -> Result<()> {
         let row = self
-            .query_one("SELECT current_setting('server_version_num')::int, current_setting('wal_level')")
+            .query_one(
+                "SELECT current_setting('server_version_num')::int, current_setting('wal_level'), \
+                 current_setting('server_encoding')",
+            )
             .await?;
         let version: i32 = row.get(0);
         if version < OLDEST_VERSION {
@@ -80,6 +84,15 @@ impl Source {
                 Who::Source,
                 format!("wal_level is {wal_level}, and logical decoding needs logical"),
                 "set wal_level = logical in postgresql.conf and restart the server (on RDS: rds.logical_replication = 1)",
+            ));
+        }
+        // From any other one PostgreSQL converts; here it hands out whatever bytes somebody put in.
+        if row.get::<_, &str>(2) == "SQL_ASCII" {
+            return Err(Error::fatal(
+                Who::Source,
+                "the database has the encoding SQL_ASCII: its texts may be any bytes, and Redshift takes UTF-8 alone",
+                "move it into a database with an encoding (CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0, then dump \
+                 and restore with the encoding that the bytes are in)",
             ));
         }
         Ok(())

@@ -27,25 +27,31 @@ pub fn list(config: &Config, json: bool) -> Result<String> {
         .iter()
         .map(|table| {
             let (name, since, reason, hint) = (&table.table, table.since_seq, &table.reason, &table.hint);
-            format!("{name}  skipped since segment {since}\n  {reason}\n  hint: {hint}")
+            let what = if table.held { "held" } else { "skipped" };
+            format!("{name}  {what} since segment {since}\n  {reason}\n  hint: {hint}")
         })
         .collect();
     Ok(if lines.is_empty() { "no table is quarantined".to_owned() } else { lines.join("\n") })
 }
 
-/// Asks the loader to load what was skipped of a table, and waits until it is loaded again.
+/// Asks the loader to load what was skipped of a table, and waits until it is loaded again. With
+/// [`TableAction::Approve`] changes of its definition that are held are done, too.
 ///
 /// # Errors
 /// If it is not quarantined, can't be asked for, still can't be loaded, or takes longer.
-pub async fn resume(config: &Config, table: &str, timeout: Duration) -> Result<()> {
+pub async fn resume(config: &Config, action: TableAction, table: &str, timeout: Duration) -> Result<()> {
     let before = status(config)?;
-    if !is_quarantined(&before, table) {
+    let Some(found) = before.quarantined.iter().find(|found| found.table == table) else {
         let hint = "`re_dms tables list` names those that are; names are Redshift's, with their schema";
         return Err(Error::fatal(Who::Loader, format!("{table} is not quarantined"), hint));
+    };
+    if found.held && action == TableAction::Resume {
+        let hint = format!("look at it with `re_dms plan`, then `re_dms tables approve {table}`");
+        return Err(Error::fatal(Who::Loader, format!("{table} is held: a change waits for approval"), hint));
     }
     let sdk = aws::sdk_config(&config.aws).await;
     let (stream, acks_url) = (&config.stream, &config.queues.acks_url);
-    let request = TableRequest::new(TableAction::Resume, stream, &before.epoch, table, acks_url);
+    let request = TableRequest::new(action, stream, &before.epoch, table, acks_url);
     Queues::new(&sdk, &config.queues).request(&request).await?;
     let started = Instant::now();
     while started.elapsed() < timeout {
@@ -73,7 +79,7 @@ fn is_quarantined(status: &CaptureStatus, table: &str) -> bool {
     status.quarantined.iter().any(|quarantined| quarantined.table == table)
 }
 
-fn status(config: &Config) -> Result<CaptureStatus> {
+pub(crate) fn status(config: &Config) -> Result<CaptureStatus> {
     let path = config.data_dir.join("status.json");
     let unreadable = |what: String| {
         let hint = "run this where the capture runs, with its config, as a user that may read data_dir";
@@ -111,7 +117,7 @@ mod tests {
             "public.t  skipped since segment 7\n  it is odd\n  hint: mend it"
         );
         assert!(list(&config, true).unwrap().contains("\"since_seq\": 7"));
-        let error = resume(&config, "public.T", Duration::ZERO).await.unwrap_err();
+        let error = resume(&config, TableAction::Resume, "public.T", Duration::ZERO).await.unwrap_err();
         assert!(error.to_string().contains("public.T is not quarantined"), "{error}");
     }
 }

@@ -20,7 +20,6 @@ use crate::error::{LoadError, Retry};
 use crate::handler::SegmentLoader;
 use crate::ledger::{self, Place, Reading};
 use crate::objects::Objects;
-use crate::plan::{self, Blame, Catalog, Purpose, StagedSegment, TableLog, Target};
 use crate::receipt::{self, Receipt};
 use crate::resume::Done;
 use crate::runner::Runner;
@@ -30,6 +29,7 @@ use crate::statements::{Cell, Statements};
 use crate::table_log;
 use crate::transaction::Transaction;
 pub(crate) use group::all_steps;
+use re_dms_plan::{self as plan, Blame, Catalog, Purpose, StagedSegment, TableLog, Target};
 
 /// Loads segments. Kept over the invocations of a warm function.
 #[derive(Debug)]
@@ -208,6 +208,7 @@ impl<A: Statements, O: Objects> Loader<A, O> {
         loop {
             let mut bad = if most > 0 { log.failed_often(most) } else { BTreeMap::new() };
             bad.retain(|target, _| !log.is_quarantined(target) && concerns(manifest, target));
+            bad.append(&mut plan::held(manifest, catalog, log));
             bad.append(&mut plan::renamed(manifest, log, &bad));
             if !bad.is_empty() {
                 together = 1;
@@ -221,8 +222,12 @@ impl<A: Statements, O: Objects> Loader<A, O> {
                         *log =
                             table_log::read(runner, &manifest.stream, &manifest.epoch, manifest.seq).await?;
                     }
-                    for (target, Blame { reason, hint }) in &bad {
-                        tracing::error!(table = %target, reason, hint, "quarantined: its changes collect on S3");
+                    for (target, Blame { reason, hint, held }) in &bad {
+                        if *held {
+                            tracing::warn!(table = %target, reason, hint, "held: its changes collect on S3");
+                        } else {
+                            tracing::error!(table = %target, reason, hint, "quarantined: its changes collect on S3");
+                        }
                     }
                     return Ok((done, outcome));
                 }
@@ -235,7 +240,7 @@ impl<A: Statements, O: Objects> Loader<A, O> {
                 continue;
             }
             let Some(target) = named.filter(|_| most > 0) else { return Err(error) };
-            let blame = Blame { reason: error.to_string(), hint: error.hint() };
+            let blame = Blame { reason: error.to_string(), hint: error.hint(), held: false };
             table_log::note_failure(runner, manifest, &target, &blame, log.failures(&target)).await?;
             *log = table_log::read(runner, &manifest.stream, &manifest.epoch, manifest.seq).await?;
             if log.failures(&target) < most {
@@ -352,11 +357,14 @@ pub(crate) async fn catalog<A: Statements>(
                     [schema.text(), table.text(), column.text(), data_type.text()]
             {
                 let number = |position: usize| numbers.get(position).and_then(Cell::number);
-                catalog.add_row(schema, table, column, data_type, [number(0), number(1), number(2)]);
+                let not_null = numbers.get(3).and_then(Cell::text) == Some("NO");
+                let numbers = [number(0), number(1), number(2)];
+                catalog.add_row(schema, table, column, data_type, numbers, not_null);
             }
         }
     }
     dependents(runner, manifest, &mut catalog).await?;
+    layouts(runner, manifest, &mut catalog).await?;
     Ok(catalog)
 }
 
@@ -396,6 +404,36 @@ async fn dependents<A: Statements>(
                     [schema.text(), table.text(), view_schema.text(), view.text()]
             {
                 catalog.add_dependent(schema, table, column.text(), format!("{view_schema}.{view}"));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What else keeps Redshift from dropping columns.
+async fn layouts<A: Statements>(
+    runner: &Runner<'_, A>,
+    manifest: &Manifest,
+    catalog: &mut Catalog,
+) -> Result<(), LoadError> {
+    for sql in plan::queries::layouts(manifest) {
+        for row in runner.query("reading how tables are distributed and sorted", sql).await? {
+            if let [schema, table, column, distributes, sorts] = row.as_slice()
+                && let [Some(schema), Some(table), Some(column)] =
+                    [schema.text(), table.text(), column.text()]
+            {
+                let is = |cell: &Cell| cell.number() == Some(1);
+                catalog.add_layout(schema, table, column, is(distributes), is(sorts));
+            }
+        }
+    }
+    for sql in plan::queries::primary_keys(manifest) {
+        for row in runner.query("reading declared keys", sql).await? {
+            if let [schema, table, constraint] = row.as_slice()
+                && let [Some(schema), Some(table), Some(constraint)] =
+                    [schema.text(), table.text(), constraint.text()]
+            {
+                catalog.add_primary_key(schema, table, constraint);
             }
         }
     }

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+pub use re_dms_plan::CopySettings;
+
 /// The database that segments go into.
 pub const DATABASE: &str = "RE_DMS_DATABASE";
 /// The serverless workgroup, by name or ARN. Exactly one of this and [`CLUSTER`].
@@ -84,15 +86,6 @@ impl Default for ApplySettings {
     fn default() -> Self {
         Self { copy: CopySettings::default(), max_attempts: 3, concurrency: 8 }
     }
-}
-
-/// How COPY gets at the files.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
-pub struct CopySettings {
-    /// Role ARNs; none for the cluster's default role.
-    pub role: Option<String>,
-    /// The bucket's Region, if it is not Redshift's own.
-    pub region: Option<String>,
 }
 
 /// Everything that is wrong with the environment.

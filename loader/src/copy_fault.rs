@@ -18,7 +18,7 @@ pub struct CopyFault {
 }
 
 impl CopyFault {
-    /// From a row of [`crate::plan::queries::load_error`].
+    /// From a row of [`re_dms_plan::queries::load_error`].
     #[must_use]
     pub fn from_row(row: &[Cell]) -> Option<Self> {
         let [file, line, column, ty, code] = row else { return None };

@@ -3,9 +3,9 @@
 use std::fmt;
 
 use crate::copy_fault::CopyFault;
-use crate::plan::{PlanError, Purpose};
 use crate::sql_error;
 use crate::statements::ApiError;
+use re_dms_plan::{PlanError, Purpose};
 
 /// Whose fault it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

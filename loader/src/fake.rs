@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Mutex;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use re_dms_shared::manifest::{Action, Column, Compression, DataFile, Load, RowCounts, Step, Table};
+use re_dms_shared::manifest::{Action, Column, Compression, DataFile, Layout, Load, RowCounts, Step, Table};
 
 use crate::error::LoadError;
 use crate::objects::Objects;
@@ -361,6 +361,8 @@ pub(crate) fn load_step(number: u32, table: &str, copy_manifest: String) -> Step
         target_schema: "public".into(),
         target_name: table.into(),
         columns: vec![column],
+        kept: Vec::new(),
+        layout: Layout::default(),
     };
     let file = DataFile { key: "f".into(), rows: 3, bytes: 1, sha256: String::new() };
     let rows = RowCounts { inserts: 3, ..RowCounts::default() };

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent, SqsMessage};
 use re_dms_shared::Lsn;
-use re_dms_shared::message::{FORMAT, Outcome, SegmentAck, SegmentStaged, TableRequest};
+use re_dms_shared::message::{FORMAT, Outcome, SegmentAck, SegmentStaged, TableAction, TableRequest};
 use re_dms_shared::table_log::Quarantine;
 use serde::Deserialize;
 use tracing::Instrument;
@@ -140,7 +140,11 @@ impl<L: SegmentLoader, Q: Queues> Handler<L, Q> {
         match self.loader.request(request, deadline).await {
             Ok(Done { more, quarantine }) => {
                 tracing::info!(more, "resumed");
-                let outcome = Outcome::Resumed { table: request.table.clone(), more };
+                let outcome = Outcome::Resumed {
+                    table: request.table.clone(),
+                    more,
+                    approved: request.request == TableAction::Approve,
+                };
                 let told = Told { quarantine: Some(quarantine), ..Told::default() };
                 self.acknowledge(sender, outcome, told).await;
                 Ok(())

@@ -5,10 +5,10 @@ use std::time::{Duration, SystemTime};
 use re_dms_shared::manifest::Manifest;
 
 use crate::error::LoadError;
-use crate::plan;
 use crate::runner::Runner;
 use crate::sql_error;
 use crate::statements::{Cell, Statements};
+use re_dms_plan as plan;
 
 /// How long a reader waits for the ledger, which is locked while a segment is being loaded.
 const PATIENCE: Duration = Duration::from_secs(3);

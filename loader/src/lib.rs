@@ -1,7 +1,7 @@
 //! The loader: takes staged segments from S3 into Redshift, each exactly once and in order.
 //!
 //! `main` only wires. A message goes through [`handler`] (order and partial failures), [`apply`] (one segment from manifest
-//! to receipt), [`plan`] (pure: manifest and catalog to SQL) and [`transaction`] (the plan as one transaction, found again by
+//! to receipt), [`re_dms_plan`] (pure: manifest and catalog to SQL) and [`transaction`] (the plan as one transaction, found again by
 //! a later invocation). The AWS SDK is known to [`data_api`], [`objects`] and [`queues`] alone.
 
 pub mod apply;
@@ -17,7 +17,6 @@ pub mod ledger;
 #[cfg(test)]
 mod model;
 pub mod objects;
-pub mod plan;
 pub mod queues;
 pub mod receipt;
 pub mod resume;

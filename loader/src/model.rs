@@ -202,7 +202,11 @@ impl Model {
                 Work::Resume(table) => {
                     let request = TableRequest::new(TableAction::Resume, "main", "E", table, "acks");
                     let done = loader.request(&request, deadline).await?;
-                    Ok(vec![Outcome::Resumed { table: (*table).to_owned(), more: done.more }])
+                    Ok(vec![Outcome::Resumed {
+                        table: (*table).to_owned(),
+                        more: done.more,
+                        approved: false,
+                    }])
                 }
             }
         };

@@ -10,12 +10,12 @@ use crate::apply::{self, Loader, Segment, explain};
 use crate::deadline::Deadline;
 use crate::error::LoadError;
 use crate::objects::Objects;
-use crate::plan::{self, StagedSegment, TableLog, Target};
 use crate::runner::Runner;
 use crate::staging;
 use crate::statements::Statements;
 use crate::table_log::{self, Skipped};
 use crate::transaction::Transaction;
+use re_dms_plan::{self as plan, StagedSegment, TableLog, Target};
 
 /// No new transaction begins after so long: the stream's segments wait meanwhile.
 const SLICE: Duration = Duration::from_secs(15);
@@ -38,7 +38,8 @@ impl<A: Statements, O: Objects> Loader<A, O> {
     /// # Errors
     /// What stands against it; the table stays in quarantine.
     pub async fn resume(&self, request: &TableRequest, deadline: Deadline) -> Result<Done, LoadError> {
-        let TableRequest { request: TableAction::Resume, stream, epoch, table, .. } = request;
+        let TableRequest { request: action, stream, epoch, table, .. } = request;
+        let approved = *action == TableAction::Approve;
         apply::check_stream(stream)?;
         let started = Instant::now();
         let runner = Runner::new(&self.api, deadline);
@@ -51,7 +52,7 @@ impl<A: Statements, O: Objects> Loader<A, O> {
                 return Ok(Done { more: true, quarantine: log.told() });
             }
             let skipped = table_log::skipped(&runner, stream, &target, since, SEGMENTS_READ).await?;
-            self.replay(&runner, stream, &log, &target, &skipped).await?;
+            self.replay(&runner, stream, &log, &target, (&skipped, approved)).await?;
         }
     }
 
@@ -62,7 +63,7 @@ impl<A: Statements, O: Objects> Loader<A, O> {
         stream: &str,
         log: &TableLog,
         target: &Target,
-        skipped: &[Skipped],
+        (skipped, approved): (&[Skipped], bool),
     ) -> Result<(), LoadError> {
         let reads = skipped.iter().map(|skipped| self.skipped_segment(skipped));
         let segments: Vec<_> =
@@ -82,6 +83,7 @@ impl<A: Statements, O: Objects> Loader<A, O> {
                 &plan::Replay {
                     target,
                     skipped: &staged[..count],
+                    approved,
                     is_all: count == staged.len() && count < SEGMENTS_READ,
                     copy: &self.settings.copy,
                     catalog: &catalog,

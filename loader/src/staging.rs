@@ -8,11 +8,11 @@ use futures_util::{StreamExt as _, stream};
 use re_dms_shared::manifest::sha256_hex;
 
 use crate::error::LoadError;
-use crate::plan::{self, Plan, Staging};
 use crate::runner::{End, Runner};
 use crate::sql_error;
 use crate::statements::{Cell, Sql, Statements, Submission};
 use crate::transaction::{ATTEMPTS, Failure, batch_failure};
+use re_dms_plan::{self as plan, Plan, Staging};
 
 /// Fills what is not filled yet, up to `concurrency` tables at a time. `began` is the API's time when this invocation
 /// began with the segment.

@@ -3,12 +3,12 @@
 use re_dms_shared::manifest::Manifest;
 
 use crate::error::LoadError;
-use crate::plan;
-use crate::plan::table_log::LogRow;
-use crate::plan::{Blame, TableLog, Target};
 use crate::runner::{End, Runner};
 use crate::sql_error;
 use crate::statements::{Cell, Sql, Statements, Submission};
+use re_dms_plan as plan;
+use re_dms_plan::table_log::LogRow;
+use re_dms_plan::{Blame, TableLog, Target};
 
 /// Where a quarantined table was skipped.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -127,7 +127,7 @@ fn log_row(row: &[Cell]) -> Option<LogRow> {
         target: Target::new(schema.text()?, name.text()?),
         epoch: text(epoch),
         seq: number(seq)?,
-        blame: Blame { reason: text(reason), hint: text(hint) },
+        blame: Blame { reason: text(reason), hint: text(hint), held: false },
     })
 }
 

@@ -10,10 +10,10 @@ use std::time::{Duration, SystemTime};
 use re_dms_shared::manifest::sha256_hex;
 
 use crate::error::{LoadError, Retry};
-use crate::plan::{Plan, Purpose, Statement, Transport};
 use crate::runner::{End, Runner};
 use crate::sql_error;
 use crate::statements::{ApiErrorKind, Description, PartStatus, Sql, Statements, Submission};
+use re_dms_plan::{Plan, Purpose, Statement, Transport};
 
 /// How long Redshift keeps a session that nobody talks to, with its transaction and its lock on the ledger: enough for the
 /// next invocation to go on in it.

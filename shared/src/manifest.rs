@@ -1,6 +1,7 @@
 //! `manifest.json`: what a segment is. Written once, last, after every file that it names.
 
 use std::ops::AddAssign;
+mod layout;
 mod schema;
 
 use jiff::Timestamp;
@@ -9,20 +10,24 @@ use sha2::{Digest, Sha256};
 
 use crate::lsn::Lsn;
 use crate::types::RedshiftType;
+pub use layout::{Distribution, Encoding, Layout, ParseEncodingError, can_be_layout_key};
 pub use schema::{Fill, OldValues, SchemaChange, TableChange};
 
 /// The newest format that this build reads. Every older one is read too: format 1 knew no [`Operation::Remove`], format 2
-/// no [`Action::Schema`] and only [`Compression::Gzip`].
+/// no [`Action::Schema`], only [`Compression::Gzip`], and of a table neither [`Layout`] nor columns that are kept.
 pub const FORMAT: u32 = 3;
 
 /// The lowest format that says all that the steps hold: what a manifest is written in, so that an older loader goes on as
 /// long as it can.
 #[must_use]
 pub fn lowest_format(steps: &[Step]) -> u32 {
-    let needs_3 = |step: &Step| match &step.action {
-        Action::Load(load) => load.compression != Compression::Gzip,
-        Action::Schema(_) => true,
-        Action::Truncate => false,
+    let needs_3 = |step: &Step| {
+        let by_action = match &step.action {
+            Action::Load(load) => load.compression != Compression::Gzip,
+            Action::Schema(_) => true,
+            Action::Truncate => false,
+        };
+        by_action || !step.table.layout.is_auto() || !step.table.kept.is_empty()
     };
     if steps.iter().any(needs_3) { 3 } else { 2 }
 }
@@ -96,6 +101,12 @@ pub struct Table {
     pub target_name: String,
     /// In the source's order.
     pub columns: Vec<Column>,
+    /// Columns that the source has dropped and Redshift keeps: new rows have NULL there. Since format 3.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub kept: Vec<Column>,
+    /// How its rows are to lie in Redshift, should it have to be made. Since format 3.
+    #[serde(default, skip_serializing_if = "Layout::is_auto")]
+    pub layout: Layout,
 }
 
 /// One column of a table.

@@ -67,6 +67,8 @@ impl TableRequest {
 pub enum TableAction {
     /// Load what was skipped while it was quarantined, and end its quarantine.
     Resume,
+    /// The same, and changes of its definition that were held are done.
+    Approve,
 }
 
 /// Loader to capture: what became of a segment. A hint, never an authority: it may come twice, late or not at all.
@@ -112,6 +114,9 @@ pub enum Outcome {
         table: String,
         /// Whether more was skipped than there was time for: ask again. The stream's segments go in between.
         more: bool,
+        /// Whether it was [`TableAction::Approve`].
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        approved: bool,
     },
     /// Not applied. A segment comes again from the queue; a request (`seq` 0) does not.
     Failed {
@@ -132,7 +137,7 @@ mod tests {
             Outcome::Loaded,
             Outcome::AlreadyLoaded,
             Outcome::Gap { missing: 3 },
-            Outcome::Resumed { table: "s.t".into(), more: true },
+            Outcome::Resumed { table: "s.t".into(), more: true, approved: false },
             Outcome::Failed { error: "e".into(), hint: "h".into() },
         ];
         for outcome in outcomes {

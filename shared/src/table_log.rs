@@ -37,6 +37,8 @@ pub enum Event {
     Failed,
     /// From this segment on its steps are skipped.
     Quarantined,
+    /// The same, since a change of its definition waits for approval.
+    Held,
     /// The steps of this segment were.
     Skipped,
     /// They were done after all: `replays` is the number of the row that says that they were skipped.
@@ -52,6 +54,7 @@ impl Event {
         match self {
             Event::Failed => "failed",
             Event::Quarantined => "quarantined",
+            Event::Held => "held",
             Event::Skipped => "skipped",
             Event::Replayed => "replayed",
             Event::Resumed => "resumed",
@@ -81,4 +84,7 @@ pub struct QuarantinedTable {
     pub reason: String,
     /// What to do about it.
     pub hint: String,
+    /// Nothing went wrong: a change of its definition waits for approval.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub held: bool,
 }

@@ -36,15 +36,16 @@ impl TableNews {
             self.learn(quarantine);
         }
         match &ack.outcome {
-            Outcome::Resumed { table, more: true } => {
+            Outcome::Resumed { table, more: true, approved } => {
                 tracing::info!(table, "more was skipped: asking again");
                 let StreamIdentity { stream, epoch, ack_queue_url, .. } = &self.identity;
-                let request = TableRequest::new(TableAction::Resume, stream, epoch, table, ack_queue_url);
+                let action = if *approved { TableAction::Approve } else { TableAction::Resume };
+                let request = TableRequest::new(action, stream, epoch, table, ack_queue_url);
                 if let Err(error) = self.queues.request(&request).await {
                     tracing::error!(%error, table, "its quarantine goes on: ask again with `re_dms tables resume`");
                 }
             }
-            Outcome::Resumed { table, more: false } => {
+            Outcome::Resumed { table, more: false, .. } => {
                 tracing::info!(table, "loaded again");
                 self.progress.update(|state| state.resume_error = None);
             }
@@ -68,13 +69,24 @@ impl TableNews {
         };
         let before = names(&known);
         for table in quarantine.tables.iter().filter(|table| !before.contains(&table.table)) {
-            tracing::error!(
-                table = table.table,
-                segment = table.since_seq,
-                reason = table.reason,
-                hint = table.hint,
-                "quarantined: its changes collect on S3 until `re_dms tables resume`"
-            );
+            let (name, segment, reason, hint) = (&table.table, table.since_seq, &table.reason, &table.hint);
+            if table.held {
+                tracing::warn!(
+                    table = name,
+                    segment,
+                    reason,
+                    hint,
+                    "held: its changes collect on S3 until it is approved"
+                );
+            } else {
+                tracing::error!(
+                    table = name,
+                    segment,
+                    reason,
+                    hint,
+                    "quarantined: its changes collect on S3 until `re_dms tables resume`"
+                );
+            }
         }
         for table in before.difference(&names(quarantine)) {
             tracing::info!(table, "not quarantined any more");

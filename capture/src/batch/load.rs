@@ -23,7 +23,7 @@ pub enum StepAction {
     /// Rows into the table.
     Load(LoadData),
     /// The table's definition changes.
-    Schema(SchemaChange),
+    Schema(Box<SchemaChange>),
 }
 
 /// The rows of one load. Never empty.

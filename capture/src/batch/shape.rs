@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use re_dms_shared::manifest::{Column, Table};
+use re_dms_shared::manifest::{Column, Layout, Table};
 use re_dms_shared::names::target_column;
 use re_dms_shared::types::{ColumnRules, OverrideError, TypeMapping, ValueClass, map_type};
 
@@ -28,6 +28,8 @@ pub struct TableShape {
     key_positions: Vec<usize>,
     classes: Vec<ValueClass>,
     rules: Vec<ColumnRules>,
+    /// Where its columns are in the source's rows, if these have more of them.
+    positions: Option<Vec<usize>>,
 }
 
 /// The table can't be held in Redshift as it is.
@@ -168,8 +170,39 @@ impl TableShape {
             target_schema: target_schema.to_owned(),
             target_name: target_name.to_owned(),
             columns: mapped,
+            kept: Vec::new(),
+            layout: Layout::default(),
         };
-        Ok(Self { table, key_positions, classes, rules })
+        Ok(Self { table, key_positions, classes, rules, positions: None })
+    }
+
+    /// With how the table is to lie in Redshift, and the columns that stay there though the source has dropped them.
+    #[must_use]
+    pub fn with_target(mut self, layout: Layout, kept: Vec<Column>) -> Self {
+        (self.table.layout, self.table.kept) = (layout, kept);
+        self
+    }
+
+    /// Under other names in Redshift, and with some of the source's columns only: those at these positions.
+    #[must_use]
+    pub fn as_target(
+        mut self,
+        (schema, name): (String, String),
+        columns: Vec<String>,
+        positions: Option<Vec<usize>>,
+    ) -> Self {
+        (self.table.target_schema, self.table.target_name) = (schema, name);
+        for (column, name) in self.table.columns.iter_mut().zip(columns) {
+            column.target_name = name;
+        }
+        self.positions = positions;
+        self
+    }
+
+    /// Where its columns are in the source's rows, if these have more of them.
+    #[must_use]
+    pub fn positions(&self) -> Option<&[usize]> {
+        self.positions.as_deref()
     }
 
     /// Of a table that was mapped before, for steps that hold no rows.
@@ -180,7 +213,7 @@ impl TableShape {
         let class = |column: &Column| map_type(column.type_oid, column.type_modifier).class;
         let classes = table.columns.iter().map(class).collect();
         let rules = vec![ColumnRules::default(); table.columns.len()];
-        Self { table, key_positions, classes, rules }
+        Self { table, key_positions, classes, rules, positions: None }
     }
 
     /// The table as a manifest's step describes it.

@@ -11,11 +11,12 @@ use super::reader::Reader;
 const SHORTEST_KEY: usize = 16;
 
 /// The rules in `[types]`, which `[[columns]]` override, with their keys' names.
-const RULES: [(&str, &str); 7] = [
+const RULES: [(&str, &str); 8] = [
     ("types.numeric_scale", "numeric_scale"),
     ("types.inexact_numeric", "inexact_numeric"),
     ("types.nan", "nan"),
     ("types.date", "date"),
+    ("types.end_of_day", "end_of_day"),
     ("types.long_text", "long_text"),
     ("types.long_bytes", "long_bytes"),
     ("types.json", "json"),

@@ -11,8 +11,8 @@ pub struct TablePatterns {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Pattern {
-    schema: String,
-    table: String,
+    pub(super) schema: String,
+    pub(super) table: String,
 }
 
 pub(super) fn pattern(text: &str) -> Result<Pattern, String> {

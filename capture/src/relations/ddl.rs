@@ -1,12 +1,14 @@
 //! What the source's event trigger says: each table's new definition at its place in the transaction that changed it.
 //! Nothing has to be asked or guessed.
 
-use re_dms_shared::manifest::{SchemaChange, TableChange};
+use re_dms_shared::manifest::{SchemaChange, Table, TableChange};
 use serde::Deserialize;
 
 use super::known::KnownTable;
 use super::look::TableNow;
-use super::{Relations, SchemaStep, tell};
+use super::tell::tell;
+use super::{Relations, SchemaStep, Told};
+use crate::batch::SourceColumn;
 use crate::error::{Error, Result, Who};
 
 /// The prefix of its messages.
@@ -67,7 +69,7 @@ impl Relations {
                 for oid in tables {
                     self.unsettled.remove(&oid);
                     if self.known.tables.contains_key(&oid) {
-                        steps.push(self.drop_known(oid)?);
+                        steps.extend(self.drop_known(oid)?);
                     }
                 }
                 tell(&steps);
@@ -77,41 +79,64 @@ impl Relations {
         Ok(Vec::new())
     }
 
-    fn told_by_trigger(&mut self, is: bool) {
+    pub(super) fn told_by_trigger(&mut self, is: bool) {
         self.is_news |= self.known.ddl_trigger != is;
         self.known.ddl_trigger = is;
+        self.trigger_told_at = self.identities.at;
     }
 
-    fn table_told(&mut self, created: bool, mut now: TableNow) -> Result<Vec<SchemaStep>> {
+    pub(super) fn table_told(&mut self, created: bool, mut now: TableNow) -> Result<Vec<SchemaStep>> {
         self.shaping.cut(&mut now);
-        let now = &now;
-        let (schema, name) = (now.schema.as_str(), now.name.as_str());
-        if !self.patterns.picks(schema, name) {
-            // Renamed to where nobody looks: what Redshift has of it stays under its old name.
-            self.is_news |= self.known.tables.remove(&now.oid).is_some();
-            return Ok(Vec::new());
-        }
-        self.shaping.refuse_own_schema(schema, name)?;
-        let columns = now.published();
-        if columns.is_empty() {
-            return Ok(Vec::new());
-        }
-        let types = columns.iter().map(|column| column.type_oid);
-        self.shaping.types.learn((schema, name), types)?;
-        let after = self.shaping.shape(now.oid, (schema, name), columns)?.table().clone();
+        let Some((after, key)) = self.shape_seen(&now)? else { return Ok(Vec::new()) };
         let is_new = !self.known.tables.contains_key(&now.oid);
         let plain = self.rewritten_plainly.contains(&now.oid);
-        let mut steps = self.become_known(after, Some(now), plain, Vec::new())?;
+        let mut steps = self.become_known(after, Some(&now), Told { plain, key, doubts: Vec::new() })?;
         if is_new
             && created
             && let Some(KnownTable { table, .. }) = self.known.tables.get(&now.oid)
         {
-            let change =
-                SchemaChange { before: None, changes: vec![TableChange::Create], unproven: Vec::new() };
+            let change = SchemaChange {
+                before: None,
+                changes: vec![TableChange::Create],
+                unproven: Vec::new(),
+                hold: false,
+            };
             let step = SchemaStep { table: table.clone(), change };
             tell(std::slice::from_ref(&step));
             steps.push(step);
         }
         Ok(steps)
+    }
+
+    /// The table as Redshift is to have it, and whether its key is told; none if it is not replicated.
+    pub(super) fn shape_seen(&mut self, now: &TableNow) -> Result<Option<(Table, bool)>> {
+        let (schema, name) = (now.schema.as_str(), now.name.as_str());
+        if !self.patterns.picks(schema, name) {
+            // Renamed to where nobody looks: what Redshift has of it stays under its old name.
+            if let Some(known) = self.known.tables.get_mut(&now.oid).filter(|known| !known.gone) {
+                known.gone = true;
+                self.is_news = true;
+            }
+            return Ok(None);
+        }
+        self.shaping.refuse_own_schema(schema, name)?;
+        let mut columns = now.published();
+        if columns.is_empty() {
+            return Ok(None);
+        }
+        let types = columns.iter().map(|column| column.type_oid);
+        self.shaping.types.learn((schema, name), types)?;
+        let can_be_key = |column: &SourceColumn| {
+            let ty = (column.type_oid, column.type_modifier);
+            self.shaping.type_of((schema, name), &column.name, ty, true).is_ok_and(|(ty, _)| ty.can_be_key())
+        };
+        // That is told when a row comes.
+        if !columns.iter().filter(|column| column.key).all(can_be_key) {
+            columns.iter_mut().for_each(|column| column.key = false);
+        }
+        // Under REPLICA IDENTITY FULL none is told.
+        let key = now.columns.iter().any(|column| column.key == Some(true));
+        let shape = self.target_shape(now.oid, (schema, name), &columns)?;
+        Ok(Some((shape.table().clone(), key)))
     }
 }

@@ -54,7 +54,19 @@ pub(super) fn difference(before: &Table, after: &Table, evidence: Evidence<'_>) 
             }
         }
     }
+    if before.columns.iter().any(|column| column.key)
+        && before.layout.primary_key
+        && !has_key_of(before, after)
+    {
+        found.changes.push(TableChange::ChangeKey);
+    }
     found
+}
+
+fn has_key_of(before: &Table, after: &Table) -> bool {
+    let keys = |table: &Table| table.columns.iter().filter(|column| column.key).count();
+    let still = |old: &&Column| old.key && after.columns.iter().any(|new| new.key && is_same(old, new));
+    keys(before) == keys(after) && before.columns.iter().filter(still).count() == keys(before)
 }
 
 fn is_same(old: &Column, new: &Column) -> bool {

@@ -33,6 +33,12 @@ pub(super) struct KnownTable {
     /// Why rows in Redshift may differ from the source's until the table is read again.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) needs_resync: Vec<String>,
+    /// The source has it no more, or it is not replicated any more; Redshift has it still.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) gone: bool,
+    /// Numbers of columns that were ignored: what rows have in them never came.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) left_out: Vec<i16>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -81,6 +87,14 @@ impl KnownTables {
     pub fn needing_resync(&self) -> Vec<(String, String)> {
         let marked = self.tables.values().filter(|known| !known.needs_resync.is_empty());
         marked.map(|known| (source_name(&known.table), known.needs_resync.join("; "))).collect()
+    }
+
+    /// Whether Redshift has the source's table of this name, as far as the stream made it.
+    #[must_use]
+    pub fn has(&self, schema: &str, name: &str) -> bool {
+        let is =
+            |known: &KnownTable| (known.table.schema.as_str(), known.table.name.as_str()) == (schema, name);
+        self.tables.values().any(is)
     }
 
     /// Who has the target's name: another table than `oid`.

@@ -39,6 +39,9 @@ pub struct ColumnNow {
     pub missing: bool,
     /// `pg_attribute.attmissingval`
     pub value: Option<String>,
+    /// Part of the replica identity; none if that is not told, as by an event trigger that an older version installed.
+    #[serde(default)]
+    pub key: Option<bool>,
     /// The transaction that changed the catalog's row last.
     pub xid: u32,
 }
@@ -47,7 +50,7 @@ pub struct ColumnNow {
 pub type Look = Box<dyn FnMut(u32) -> Result<Option<TableNow>> + Send>;
 
 impl TableNow {
-    /// The columns that are published, in order. No key is known here.
+    /// The columns that are published, in order.
     pub(super) fn published(&self) -> Vec<SourceColumn> {
         let columns = self.columns.iter().filter(|column| column.published);
         let column = |column: &ColumnNow| {
@@ -56,7 +59,7 @@ impl TableNow {
                 attribute_number: Some(column.number),
                 type_oid: column.type_oid,
                 type_modifier: column.modifier,
-                key: false,
+                key: column.key.unwrap_or(false),
             })
         };
         columns.filter_map(column).collect()

@@ -5,10 +5,11 @@ use re_dms_shared::manifest::Column;
 use re_dms_shared::names::OWN_SCHEMA;
 use re_dms_shared::types::{ColumnRules, HASHED, OverrideError, TypeMapping, map_column};
 
+use super::layout::layout;
 use super::look::TableNow;
 use super::types::Types;
 use crate::batch::{SourceColumn, TableShape};
-use crate::config::TargetNames;
+use crate::config::{TableSettings, TargetNames};
 use crate::error::{Error, Result, Who};
 use crate::rows::{self, Constant};
 
@@ -17,6 +18,7 @@ use crate::rows::{self, Constant};
 pub(super) struct Shaping {
     pub(super) columns: Columns,
     pub(super) names: TargetNames,
+    pub(super) tables: TableSettings,
     pub(super) types: Types,
 }
 
@@ -40,7 +42,9 @@ impl Shaping {
         let shape = TableShape::with_types(oid, (schema, name), (&target.0, &target.1), columns, |column| {
             self.type_of((schema, name), &column.name, (column.type_oid, column.type_modifier), column.key)
         });
-        shape.map_err(|error| Error::told(Who::Stream, false, &error))
+        let shape = shape.map_err(|error| Error::told(Who::Stream, false, &error))?;
+        let (layout, _) = layout(&self.tables.of(schema, name), shape.columns());
+        Ok(shape.with_target(layout, Vec::new()))
     }
 
     pub(super) fn type_of(

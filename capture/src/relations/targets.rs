@@ -3,9 +3,11 @@
 
 use re_dms_shared::manifest::{SchemaChange, Table, TableChange};
 
-use super::known::source_name;
+use super::known::{KnownTable, source_name};
 use super::look::TableNow;
-use super::{Relations, SchemaStep, tell};
+use super::tell::tell;
+use super::{Relations, SchemaStep};
+use crate::config::SchemaChanges;
 use crate::error::{Error, Result, Who};
 
 impl Relations {
@@ -15,7 +17,7 @@ impl Relations {
         let target = (after.target_schema.as_str(), after.target_name.as_str());
         while let Some(owner) = self.known.owner(target, after.oid) {
             let owner_now = (self.look)(owner)?;
-            steps.push(self.leave(owner, owner_now.as_ref(), after, now)?);
+            steps.extend(self.leave(owner, owner_now.as_ref(), after, now)?);
         }
         tell(&steps);
         Ok(steps)
@@ -28,7 +30,16 @@ impl Relations {
         owner_now: Option<&TableNow>,
         after: &Table,
         now: Option<&TableNow>,
-    ) -> Result<SchemaStep> {
+    ) -> Result<Option<SchemaStep>> {
+        let is_kept = |known: &KnownTable| {
+            let rules = self.rules_of(&known.table);
+            known.gone
+                || (owner_now.is_none()
+                    && (rules.keep_table || rules.schema_changes == SchemaChanges::Ignore))
+        };
+        if self.known.tables.get(&owner).is_some_and(is_kept) {
+            return Ok(self.put_aside(owner));
+        }
         let Some(owner_now) = owner_now else { return self.drop_known(owner) };
         let target = |table: &TableNow| self.shaping.target(&table.schema, &table.name);
         let is_at =
@@ -60,18 +71,33 @@ impl Relations {
         }
         // Whatever is described of it is not compared with this yet.
         self.unsettled.insert(owner, super::Unsettled::Described);
-        let change =
-            SchemaChange { before: Some(before), changes: vec![TableChange::Move], unproven: Vec::new() };
-        Ok(SchemaStep { table: known.table.clone(), change })
+        let change = SchemaChange {
+            before: Some(before),
+            changes: vec![TableChange::Move],
+            unproven: Vec::new(),
+            hold: false,
+        };
+        Ok(Some(SchemaStep { table: known.table.clone(), change }))
     }
 
     /// The table is gone on the source.
-    pub(super) fn drop_known(&mut self, oid: u32) -> Result<SchemaStep> {
+    pub(super) fn drop_known(&mut self, oid: u32) -> Result<Option<SchemaStep>> {
+        let known = self.known.tables.get_mut(&oid).ok_or_else(|| vanished(oid))?;
+        if known.gone {
+            return Ok(None);
+        }
         self.is_news = true;
+        let rules = self.shaping.tables.of(&known.table.schema, &known.table.name);
+        if rules.keep_table || rules.schema_changes == SchemaChanges::Ignore {
+            known.gone = true;
+            tracing::info!(table = source_name(&known.table), "dropped on the source, and kept in Redshift");
+            return Ok(None);
+        }
         let known = self.known.tables.remove(&oid).ok_or_else(|| vanished(oid))?;
+        let hold = rules.schema_changes == SchemaChanges::Hold;
         let changes = vec![TableChange::Drop];
-        let change = SchemaChange { before: Some(known.table.clone()), changes, unproven: Vec::new() };
-        Ok(SchemaStep { table: known.table, change })
+        let change = SchemaChange { before: Some(known.table.clone()), changes, unproven: Vec::new(), hold };
+        Ok(Some(SchemaStep { table: known.table, change }))
     }
 }
 

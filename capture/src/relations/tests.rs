@@ -1,5 +1,6 @@
 //! What is learnt from Relation messages, and when a key may be trusted.
 
+mod policy;
 mod schema;
 
 use super::*;

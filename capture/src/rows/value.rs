@@ -72,6 +72,7 @@ enum Form {
     },
     Money,
     Date,
+    Time,
     TimeTz,
     Bytea {
         max_bytes: usize,
@@ -88,6 +89,7 @@ impl ColumnWriter {
             (ValueClass::Verbatim | ValueClass::Text, RedshiftType::Varchar(max_bytes)) => {
                 Form::Text { max_bytes: usize::from(max_bytes) }
             }
+            (ValueClass::Verbatim, RedshiftType::Time) => Form::Time,
             (ValueClass::Verbatim, _) => Form::Plain,
             (ValueClass::Text, _) => Form::Text { max_bytes: usize::from(u16::MAX) },
             (ValueClass::Decimal, RedshiftType::Decimal { precision, scale }) => {
@@ -161,8 +163,17 @@ impl ColumnWriter {
                 return Ok(Outcome::SATURATED);
             }
             Form::Date => return Err(Failure::Malformed("a date in ISO form")),
-            Form::TimeTz if has_known_offset(value) => out.extend_from_slice(value),
-            Form::TimeTz => return null_or_refuse(rules.date, "types.date", out),
+            Form::TimeTz if !has_known_offset(value) => return null_or_refuse(rules.date, "types.date", out),
+            Form::Time | Form::TimeTz if value.starts_with(b"24:") && rules.end_of_day.is_some() => {
+                let policy = rules.end_of_day.unwrap_or(Policy::Error);
+                if policy != Policy::Saturate {
+                    return null_or_refuse(policy, "types.end_of_day", out);
+                }
+                out.extend_from_slice(b"23:59:59.999999");
+                out.extend_from_slice(&value[b"24:00:00".len()..]);
+                return Ok(Outcome::SATURATED);
+            }
+            Form::Time | Form::TimeTz => out.extend_from_slice(value),
             Form::Bytea { max_bytes } => {
                 let digits = value.strip_prefix(b"\\x").ok_or(Failure::Malformed("bytea in hex form"))?;
                 // COPY reads an empty field of any type but VARCHAR as NULL (`redshift.md`, 1.2).

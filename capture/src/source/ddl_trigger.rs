@@ -58,6 +58,18 @@ impl Source {
         if exists { self.in_transaction(&[&remove, sweep]).await } else { Ok(()) }
     }
 
+    /// Whether all of it is there, and enabled.
+    ///
+    /// # Errors
+    /// If the server can't be asked.
+    pub async fn has_ddl_trigger(&self, publication: &str) -> Result<bool> {
+        let Names { ended, dropped, rewriting, .. } = Names::new(publication);
+        let sql = "SELECT count(*) = 3 FROM pg_catalog.pg_event_trigger WHERE evtenabled <> 'D' \
+                   AND '\"' || replace(evtname::text, '\"', '\"\"') || '\"' = ANY ($1::text[])";
+        let row = self.client.query_one(sql, &[&vec![ended, dropped, rewriting]]).await;
+        Ok(row.map_err(|error| failure("looking for the event trigger", &error))?.get(0))
+    }
+
     async fn in_transaction(&self, parts: &[&str]) -> Result<()> {
         // Without a notice for what is not there; literals are made for this setting.
         let begin =

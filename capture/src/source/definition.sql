@@ -22,6 +22,11 @@ SELECT json_build_object(
             'missing', CASE WHEN c.relkind = 'p' THEN leaf.first IS NOT NULL AND leaf.first = leaf.last
                 ELSE a.atthasmissing END,
             'value', CASE WHEN c.relkind = 'p' THEN (leaf.first::text[])[1] ELSE (a.attmissingval::text::text[])[1] END,
+            'key', EXISTS (
+                SELECT FROM pg_catalog.pg_index AS i
+                WHERE i.indrelid = c.oid AND a.attnum = ANY ((i.indkey::int2[])[0:i.indnkeyatts - 1])
+                    AND CASE c.relreplident WHEN 'd' THEN i.indisprimary AND i.indimmediate
+                        WHEN 'i' THEN i.indisreplident ELSE false END),
             'xid', a.xmin::text::bigint
         ) ORDER BY a.attnum), '[]'::json)
         FROM pg_catalog.pg_attribute AS a

@@ -34,7 +34,7 @@ struct PlannedStep {
 
 enum PlannedAction {
     /// It takes no files.
-    Ready(Action),
+    Ready(Box<Action>),
     Load(Arc<LoadContext>),
 }
 
@@ -137,7 +137,7 @@ impl<S: SegmentStore> Stager<S> {
     async fn finish_step(&self, step: PlannedStep, staged: Vec<StagedFile>) -> Result<Step> {
         let PlannedStep { number, shape, action } = step;
         let action = match action {
-            PlannedAction::Ready(action) => action,
+            PlannedAction::Ready(action) => *action,
             PlannedAction::Load(context) => Action::Load(self.finish_load(number, &context, staged).await?),
         };
         Ok(Step { number, table: shape.table().clone(), action })
@@ -183,8 +183,8 @@ fn plan(before: usize, data: Vec<StepData>, max_file_bytes: usize) -> (Vec<Plann
     let mut files = Vec::new();
     for (step, StepData { shape, action }) in data.into_iter().enumerate() {
         let action = match action {
-            StepAction::Truncate => PlannedAction::Ready(Action::Truncate),
-            StepAction::Schema(change) => PlannedAction::Ready(Action::Schema(change)),
+            StepAction::Truncate => PlannedAction::Ready(Box::new(Action::Truncate)),
+            StepAction::Schema(change) => PlannedAction::Ready(Box::new(Action::Schema(*change))),
             StepAction::Load(load) => {
                 let (context, parts) = rows::split(Arc::clone(&shape), load, max_file_bytes);
                 let context = Arc::new(context);

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use re_dms_shared::names::{MAX_IDENTIFIER_BYTES, OWN_SCHEMA};
-use re_dms_shared::types::{catalog, map_column};
+use re_dms_shared::types::{HASHED, catalog, map_column};
 
 use crate::batch::{SourceColumn, TableShape};
 use crate::config::Config;
 use crate::error::{Error, Result, Who};
+use crate::relations::{KnownTables, layout};
 use crate::source::Source;
 
 /// A table of the publication.
@@ -25,7 +26,7 @@ pub struct PublishedTable {
 ///
 /// # Errors
 /// All that would stop the stream once a table's first change arrives, in one error.
-pub async fn check(config: &Config, source: &Source) -> Result<()> {
+pub async fn check(config: &Config, source: &Source, known: &KnownTables) -> Result<()> {
     let tables = source.published_tables(&config.source.publication).await?;
     let mut oids: Vec<u32> =
         tables.iter().flat_map(|table| &table.columns).map(|column| column.type_oid).collect();
@@ -33,7 +34,7 @@ pub async fn check(config: &Config, source: &Source) -> Result<()> {
     oids.sort_unstable();
     oids.dedup();
     let types = source.catalog_types(&oids).await?;
-    let problems = problems(config, &tables, &types);
+    let problems = problems(config, &tables, &types, known);
     if problems.is_empty() {
         return Ok(());
     }
@@ -49,7 +50,12 @@ pub async fn check(config: &Config, source: &Source) -> Result<()> {
     ))
 }
 
-fn problems(config: &Config, tables: &[PublishedTable], types: &[catalog::Row]) -> Vec<String> {
+fn problems(
+    config: &Config,
+    tables: &[PublishedTable],
+    types: &[catalog::Row],
+    known: &KnownTables,
+) -> Vec<String> {
     let mut problems = Vec::new();
     let mut targets: BTreeMap<(String, String), String> = BTreeMap::new();
     let picked = tables.iter().filter(|table| config.source.tables.picks(&table.schema, &table.name));
@@ -67,7 +73,7 @@ fn problems(config: &Config, tables: &[PublishedTable], types: &[catalog::Row]) 
             problems
                 .push(format!("{other} and {name} would both become {label}, whose names are lower-case"));
         }
-        problems.extend(column_problems(config, table, (&target.0, &target.1), types));
+        problems.extend(column_problems(config, table, (&target.0, &target.1), types, known));
     }
     problems
 }
@@ -77,6 +83,7 @@ fn column_problems(
     table: &PublishedTable,
     target: (&str, &str),
     types: &[catalog::Row],
+    known: &KnownTables,
 ) -> Vec<String> {
     let configured = &config.source.columns;
     let (schema, name) = (table.schema.as_str(), table.name.as_str());
@@ -89,6 +96,7 @@ fn column_problems(
             .push(format!("{schema}.{name}.{column} is to be left out, and it is part of the table's key"));
     }
     // Each column by itself and all of their names: a table may have several problems.
+    let mut mapped = Vec::new();
     let mut folded: BTreeMap<String, &str> = BTreeMap::new();
     for column in kept {
         let target_column = re_dms_shared::names::target_column(&column.name);
@@ -98,17 +106,31 @@ fn column_problems(
                 column.name
             ));
         }
-        if configured.is_hashed(schema, name, &column.name) {
-            continue;
-        }
         // Whether its type can be a key's is told when its first change comes.
-        let alone = SourceColumn { key: false, ..column.clone() };
+        let mut alone = SourceColumn { key: false, ..column.clone() };
+        if configured.is_hashed(schema, name, &column.name) {
+            (alone.type_oid, alone.type_modifier) = (HASHED, -1);
+        }
         let shape = TableShape::with_types(0, (schema, name), target, vec![alone], |column| {
             let rules = configured.rules(schema, name, &column.name);
             let ty = catalog::build(column.type_oid, types);
             map_column(&ty, column.type_modifier, false, &rules).map(|mapping| (mapping, rules))
         });
-        problems.extend(shape.err().map(|error| error.to_string()));
+        match shape {
+            Ok(shape) => mapped.extend(shape.columns().iter().cloned()),
+            Err(error) => problems.push(error.to_string()),
+        }
+    }
+    // What is wrong with a column was told.
+    if problems.is_empty() {
+        let (_, of_layout) = layout(&config.tables.of(schema, name), &mapped);
+        let of_layout = of_layout.into_iter().map(|problem| format!("{schema}.{name}: [[tables]] {problem}"));
+        if known.has(schema, name) {
+            // It is made already: whoever drops a column on the source must not keep the stream from starting.
+            of_layout.for_each(|problem| tracing::warn!("{problem}: that is passed over"));
+        } else {
+            problems.extend(of_layout);
+        }
     }
     problems
 }
@@ -145,6 +167,11 @@ mod tests {
             [[columns]]
             match = "*.typed.*"
             type = "DECIMAL(10,0)"
+            [[tables]]
+            match = "*.laid"
+            distkey = "d"
+            sortkey = ["n", "gone"]
+            encode = { n = "text255" }
         "#;
         let config = Config::parse(config, vec![]).unwrap();
         let tables = [
@@ -154,10 +181,17 @@ mod tests {
             table("public", "orders", &[("a", 23), ("A", 23), ("oid", 26), ("oid_", 26)]),
             table("public", "Orders", &[("a", 23)]),
             table("public", "typed", &[("n", 23), ("t", 25), ("d", 1082)]),
+            table("public", "laid", &[("n", 23), ("d", 3802), ("t", 25)]),
             table("Sales", "x", &[("a", 23)]),
             table("shop", "x", &[("a", 23)]),
             table("re_dms", "x", &[("a", 23)]),
         ];
-        insta::assert_snapshot!(problems(&config, &tables, &[]).join("\n"));
+        let nothing = KnownTables::default();
+        insta::assert_snapshot!(problems(&config, &tables, &[], &nothing).join("\n"));
+        let known = r#"{"format":1,"tables":[{"schema":"public","name":"laid","oid":1,"target_schema":"public",
+            "target_name":"laid","columns":[]}]}"#;
+        let known = KnownTables::from_json("shapes.json", known.as_bytes()).unwrap();
+        let all = problems(&config, &tables, &[], &known).join("\n");
+        assert!(!all.contains("public.laid"), "it is made already: {all}");
     }
 }

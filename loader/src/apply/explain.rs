@@ -2,12 +2,12 @@
 
 use crate::copy_fault::CopyFault;
 use crate::error::{LoadError, Retry};
-use crate::plan::{self, Purpose, StagedSegment, Statement};
 use crate::runner::Runner;
 use crate::sql_error;
 use crate::staging;
 use crate::statements::Statements;
 use crate::transaction::Failure;
+use re_dms_plan::{self as plan, Purpose, StagedSegment, Statement};
 
 /// The failure of a transaction with these segments.
 pub(crate) async fn failure<A: Statements>(

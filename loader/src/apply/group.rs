@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use re_dms_shared::manifest::{Action, Manifest};
 
 use crate::apply::Segment;
-use crate::plan::{self, StagedSegment};
+use re_dms_plan::{self as plan, StagedSegment};
 
 /// The most that a group's files may have together, compressed: beyond it a transaction of its own costs little.
 const GROUP_BYTES: u64 = 64 << 20;

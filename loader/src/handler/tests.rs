@@ -201,7 +201,7 @@ async fn a_request_is_answered_once_unless_it_may_succeed_later() {
     let (failed, handler) = handle(Script::default(), Sent::default(), &bodies).await;
     assert_eq!(failed, ["id3", "id4"]);
     let acks = handler.queues.acks.lock().unwrap();
-    assert_eq!(acks[0].outcome, Outcome::Resumed { table: "s.t".into(), more: true });
+    assert_eq!(acks[0].outcome, Outcome::Resumed { table: "s.t".into(), more: true, approved: false });
     assert!(matches!(acks[1].outcome, Outcome::Failed { .. }) && acks[1].seq == 0);
     assert_eq!((acks[2].seq, &acks[2].outcome), (1, &Outcome::Loaded));
 }

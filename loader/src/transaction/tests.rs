@@ -5,7 +5,7 @@ use std::time::UNIX_EPOCH;
 use super::*;
 use crate::deadline::Deadline;
 use crate::fake::{FakeApi, Fault};
-use crate::plan::Statement;
+use re_dms_plan::Statement;
 
 const NAME: &str = "re_dms/main/E/1";
 

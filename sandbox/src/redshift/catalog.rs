@@ -15,6 +15,11 @@ pub(super) struct CatalogColumn {
     pub(super) has_default: bool,
     /// Declared as part of a primary or unique key.
     pub(super) declared_key: bool,
+    /// Columns that Redshift does not drop, by the constraints that remember it.
+    pub(super) distkey: Vec<String>,
+    pub(super) sortkey: Vec<String>,
+    /// Its encoding keeps it from being widened.
+    pub(super) is_rigid: bool,
     /// The constraints that keep its length in bytes.
     pub(super) length_checks: Vec<String>,
 }
@@ -38,12 +43,19 @@ pub(super) async fn columns(client: &Client, table: &TableName) -> Result<Option
         let bytes = constraints.iter().filter_map(|name| length_of(name, "varbyte_")).max();
         let is_length =
             |name: &&String| ["varchar_", "char_", "varbyte_"].iter().any(|p| length_of(name, p).is_some());
+        let beginning = |prefixes: &[&str]| -> Vec<String> {
+            let begins = |name: &&String| prefixes.iter().any(|prefix| name.starts_with(prefix));
+            constraints.iter().filter(begins).cloned().collect()
+        };
         Ok(CatalogColumn {
             name: row.try_get(0)?,
             column_type: ColumnType::from_catalog(&type_name, bytes, row.try_get(2)?),
             not_null: row.try_get(3)?,
             has_default: row.try_get(4)?,
-            declared_key: constraints.iter().any(|name| name.starts_with("declared_key_")),
+            declared_key: !beginning(&["declared_key_", "named_key_"]).is_empty(),
+            distkey: beginning(&["distkey_"]),
+            sortkey: beginning(&["sortkey_", "interleaved_"]),
+            is_rigid: !beginning(&["encode_"]).is_empty(),
             length_checks: constraints.iter().filter(is_length).cloned().collect(),
         })
     };

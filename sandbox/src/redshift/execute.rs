@@ -73,6 +73,7 @@ pub(super) async fn execute(
             Err("VACUUM cannot run inside a transaction block".to_owned())
         }
         Command::Vacuum | Command::Nothing => Ok(NOTHING),
+        Command::AlterLayout(change) => alter_layout(connection, &change).await,
         Command::DropColumn(removal) => drop_column(connection, &removal).await,
         Command::Widen(widening) => widen(connection, &widening).await,
         Command::Copy(statement) => load(stand_in, connection, &statement, query_id).await,
@@ -133,6 +134,9 @@ async fn widen(connection: &Connection, widening: &sql::Widening) -> Result<Outc
     if column.declared_key {
         return refused("column is part of a PRIMARY KEY or UNIQUE constraint");
     }
+    if column.is_rigid {
+        return refused("column's encoding does not allow it");
+    }
     if column.has_default {
         return refused("column has a default expression");
     }
@@ -151,13 +155,55 @@ async fn widen(connection: &Connection, widening: &sql::Widening) -> Result<Outc
     Ok(NOTHING)
 }
 
-/// A table keeps at least one column.
+/// `ALTER DISTSTYLE`, `ALTER SORTKEY`: what is remembered of the table's columns goes.
+async fn alter_layout(connection: &Connection, change: &sql::LayoutChange) -> Result<Outcome, String> {
+    if connection.in_transaction {
+        return Err(
+            "ALTER TABLE ALTER DISTSTYLE or SORTKEY inside a transaction block is not documented".to_owned()
+        );
+    }
+    let database = |error: tokio_postgres::Error| catalog::message(&error);
+    let columns = catalog::columns(&connection.client, &change.table).await.map_err(database)?;
+    let columns = columns.ok_or_else(|| format!("relation \"{}\" does not exist", change.table.name))?;
+    let remembered = columns.iter().flat_map(|column| match change.forgotten {
+        Some(sql::Forgotten::DistKey) => column.distkey.as_slice(),
+        Some(sql::Forgotten::SortKey) => column.sortkey.as_slice(),
+        None => &[],
+    });
+    for name in remembered {
+        if name.starts_with("interleaved_") {
+            return Err("interleaved sort keys can't be altered".to_owned());
+        }
+        let sql = format!("ALTER TABLE {} DROP CONSTRAINT {}", change.table, sql::quoted(name));
+        run(connection, &sql).await.map_err(database)?;
+    }
+    Ok(NOTHING)
+}
+
+/// A table keeps at least one column, and those that it is distributed or sorted by.
 async fn drop_column(connection: &Connection, removal: &sql::Removal) -> Result<Outcome, String> {
     let (table, name) = (&removal.table, &removal.column);
     let database = |error: tokio_postgres::Error| catalog::message(&error);
     let columns = catalog::columns(&connection.client, table).await.map_err(database)?;
-    if columns.is_some_and(|columns| columns.len() == 1 && columns[0].name == *name) {
+    let columns = columns.unwrap_or_default();
+    if let [only] = columns.as_slice()
+        && only.name == *name
+    {
         return Err(format!("cannot drop column \"{name}\" of table \"{}\", its only one", table.name));
+    }
+    if let Some(column) = columns.iter().find(|column| column.name == *name) {
+        if !column.distkey.is_empty() {
+            return Err(format!("cannot drop distkey column \"{name}\""));
+        }
+        if !column.sortkey.is_empty() {
+            return Err(format!("cannot drop sortkey column \"{name}\""));
+        }
+        if column.declared_key && !removal.cascade {
+            return Err(format!(
+                "cannot drop table {} column {name} because other objects depend on it",
+                table.name
+            ));
+        }
     }
     let behaviour = if removal.cascade { " CASCADE" } else { "" };
     let sql = format!("ALTER TABLE {table} DROP COLUMN {}{behaviour}", sql::quoted(name));

@@ -17,7 +17,7 @@ mod types;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use alter_table::{Removal, Widening};
+pub(crate) use alter_table::{Forgotten, LayoutChange, Removal, Widening};
 pub(crate) use command::{Command, parse};
 pub(crate) use copy_statement::{CopyStatement, FileCompression, TimeFormat};
 pub(crate) use lexer::{Token, literal, quoted, tokens};

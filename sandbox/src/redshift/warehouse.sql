@@ -166,6 +166,34 @@ FROM information_schema.tables AS t
 WHERE t.table_schema NOT LIKE 're\_dms\_standin%' AND t.table_schema NOT LIKE 'pg\_%'
     AND t.table_schema <> 'information_schema';
 
+CREATE OR REPLACE VIEW re_dms_standin_information_schema.table_constraints AS
+SELECT current_database()::varchar(128) AS constraint_catalog, n.nspname::varchar(128) AS constraint_schema,
+    regexp_replace(k.conname, '^named_key_', '')::varchar(128) AS constraint_name,
+    current_database()::varchar(128) AS table_catalog, n.nspname::varchar(128) AS table_schema,
+    c.relname::varchar(128) AS table_name, 'PRIMARY KEY'::varchar(11) AS constraint_type
+FROM pg_catalog.pg_constraint AS k JOIN pg_catalog.pg_class AS c ON c.oid = k.conrelid
+JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+WHERE k.contype = 'c' AND k.conname ~ '^(declared|named)_key_' AND n.nspname NOT LIKE 're\_dms\_standin%';
+
+CREATE OR REPLACE VIEW re_dms_standin.svv_redshift_columns AS
+SELECT c.table_catalog AS database_name, c.table_schema AS schema_name, c.table_name, c.column_name,
+    c.ordinal_position, c.data_type, c.column_default, c.is_nullable,
+    COALESCE(substring(m.encode FROM '^encode_([a-z0-9]+)_'), 'none')::varchar(128) AS encoding,
+    m.distkey IS NOT NULL AS distkey,
+    COALESCE(substring(m.sortkey FROM '^sortkey_(\d+)_')::integer, substring(m.sortkey FROM '^interleaved_(\d+)_')::integer,
+        0) AS sortkey,
+    NULL::varchar(128) AS column_acl, NULL::varchar(256) AS remarks
+FROM re_dms_standin_information_schema.columns AS c
+LEFT JOIN LATERAL (
+    SELECT max(k.conname) FILTER (WHERE k.conname ~ '^distkey_') AS distkey,
+        max(k.conname) FILTER (WHERE k.conname ~ '^(sortkey|interleaved)_') AS sortkey,
+        max(k.conname) FILTER (WHERE k.conname ~ '^encode_') AS encode
+    FROM pg_catalog.pg_constraint AS k
+    JOIN pg_catalog.pg_attribute AS a ON a.attrelid = k.conrelid AND k.conkey = ARRAY[a.attnum]
+    WHERE k.contype = 'c' AND a.attname = c.column_name::name
+        AND k.conrelid = to_regclass(format('%I.%I', c.table_schema, c.table_name))
+) AS m ON true;
+
 CREATE OR REPLACE VIEW re_dms_standin.svv_columns AS
 SELECT *, NULL::varchar(256) AS remarks FROM re_dms_standin_information_schema.columns;
 

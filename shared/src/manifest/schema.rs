@@ -16,6 +16,9 @@ pub struct SchemaChange {
     /// Why rows from before can't be right without being read again; empty if they are.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unproven: Vec<String>,
+    /// Nothing of the table goes on before somebody approves.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub hold: bool,
 }
 
 /// One difference.
@@ -58,6 +61,8 @@ pub enum TableChange {
         /// What becomes of values from before.
         values: OldValues,
     },
+    /// Other columns are the key's, of a table whose key is declared in Redshift.
+    ChangeKey,
 }
 
 /// What rows from before have in a new column.

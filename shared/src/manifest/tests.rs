@@ -17,6 +17,8 @@ fn example() -> Manifest {
         target_schema: "public".into(),
         target_name: "orders".into(),
         columns: vec![column("id", 20, "BIGINT", true), column("Note", 25, "VARCHAR(65535)", false)],
+        kept: Vec::new(),
+        layout: Layout::default(),
     };
     let load = Load {
         copy_manifest: "main/E/segments/000000000002/0002-public.Orders-a1.copy.json".into(),
@@ -59,7 +61,7 @@ fn example() -> Manifest {
 fn change(before: Table) -> SchemaChange {
     let renamed = TableChange::RenameColumn { from: "note".into(), to: "remark".into() };
     let added = TableChange::AddColumn { column: "state".into(), fill: Fill::Value("new".into()) };
-    SchemaChange { before: Some(before), changes: vec![renamed, added], unproven: Vec::new() }
+    SchemaChange { before: Some(before), changes: vec![renamed, added], unproven: Vec::new(), hold: false }
 }
 
 /// The text is a format that other versions read: a change of it is a change of `FORMAT`.

@@ -37,6 +37,28 @@ pub enum RedshiftType {
 impl RedshiftType {
     /// The longest VARCHAR that a table's column may have.
     pub const VARCHAR_MAX: RedshiftType = RedshiftType::Varchar(u16::MAX);
+
+    /// Whether every value of `wanted` arrives exact in a column of this type.
+    #[must_use]
+    pub fn holds(self, wanted: RedshiftType) -> bool {
+        use RedshiftType as R;
+        match (self, wanted) {
+            (R::Varchar(found), R::Varchar(wanted)) => found >= wanted,
+            (R::Varbyte(found), R::Varbyte(wanted)) => found >= wanted,
+            (
+                R::Decimal { precision: found_digits, scale: found_scale },
+                R::Decimal { precision: wanted_digits, scale: wanted_scale },
+            ) => {
+                let whole = |digits: u8, scale: u8| i16::from(digits) - i16::from(scale);
+                found_scale >= wanted_scale
+                    && whole(found_digits, found_scale) >= whole(wanted_digits, wanted_scale)
+            }
+            (R::Integer | R::BigInt, R::SmallInt)
+            | (R::BigInt, R::Integer)
+            | (R::DoublePrecision, R::Real) => true,
+            _ => self == wanted,
+        }
+    }
 }
 
 impl fmt::Display for RedshiftType {

@@ -28,6 +28,9 @@ pub struct ColumnRules {
     pub nan: Policy,
     /// Infinities, BC and years above 9999 of dates and timestamps: null, saturate, error.
     pub date: Policy,
+    /// 24:00:00 of `time` and `timetz`, which Redshift's documentation has and COPY's does not speak of: null, saturate (the
+    /// last microsecond of the day), error; none for as it is.
+    pub end_of_day: Option<Policy>,
     /// Text that is longer than its column: truncate, null, error.
     pub long_text: Policy,
     /// `bytea` that is longer than its column, and PostGIS's values: null, error.
@@ -44,6 +47,7 @@ impl Default for ColumnRules {
             inexact: Policy::Error,
             nan: Policy::Null,
             date: Policy::Null,
+            end_of_day: None,
             long_text: Policy::Truncate,
             long_bytes: Policy::Null,
             json: Policy::Null,
@@ -56,7 +60,7 @@ impl Default for ColumnRules {
 pub enum RuleError {
     /// There is no such rule.
     #[error(
-        "is no rule: there are type, numeric_scale, inexact_numeric, nan, date, long_text, long_bytes and json"
+        "is no rule: there are type, numeric_scale, inexact_numeric, nan, date, end_of_day, long_text, long_bytes and json"
     )]
     Unknown,
     /// It does not take this value.
@@ -99,6 +103,11 @@ impl ColumnRules {
             }
             "nan" => self.nan = one_of(&[Null, Error], "null or error")?,
             "date" => self.date = one_of(&[Null, Saturate, Error], "null, saturate or error")?,
+            "end_of_day" if value == "exact" => self.end_of_day = None,
+            "end_of_day" => {
+                let policy = one_of(&[Null, Saturate, Error], "exact, null, saturate or error")?;
+                self.end_of_day = Some(policy);
+            }
             "long_text" => self.long_text = one_of(&[Truncate, Null, Error], "truncate, null or error")?,
             "long_bytes" => self.long_bytes = one_of(&[Null, Error], "null or error")?,
             "json" => self.json = one_of(&[Null, Error], "null or error")?,

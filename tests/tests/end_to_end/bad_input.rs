@@ -68,6 +68,12 @@ async fn what_cannot_be_used_is_refused_and_nothing_is_left_behind() -> Result<(
     let said = input.refused()?;
     ensure!(said.contains("nowhere"), "{said}");
 
+    source.batch_execute("CREATE DATABASE bytes ENCODING 'SQL_ASCII' LOCALE 'C' TEMPLATE template0").await?;
+    let mut input = Input::of(&sandbox)?;
+    input.source_url = input.source_url.replace("/app", "/bytes");
+    let said = input.refused()?;
+    ensure!(said.contains("encoding SQL_ASCII") && said.contains("hint:"), "{said}");
+
     let mut input = Input::of(&sandbox)?;
     input.bucket = "no-such-bucket".into();
     let said = input.refused()?;

@@ -16,5 +16,6 @@ mod replication;
 mod schema_changes;
 mod set_back;
 mod stress;
+mod table_rules;
 mod types;
 mod versions;

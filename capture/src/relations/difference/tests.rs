@@ -1,5 +1,6 @@
 //! Changes and what they mean for rows from before.
 
+use re_dms_shared::manifest::Layout;
 use re_dms_shared::types::{ColumnRules, map_type};
 
 use super::*;
@@ -25,11 +26,14 @@ fn table(name: &str, columns: Vec<Column>) -> Table {
         target_schema: "public".into(),
         target_name: name.into(),
         columns,
+        kept: Vec::new(),
+        layout: Layout::default(),
     }
 }
 
 fn new_column(default: bool, value: Option<&str>) -> TableNow {
     let column = ColumnNow {
+        key: None,
         number: 2,
         name: Some("c".into()),
         type_oid: TEXT,

@@ -32,6 +32,7 @@ fn known(columns: &[(i16, &str)]) -> Vec<Column> {
 /// Names by attribute number, an empty one for a dropped column, with the transaction that changed it last.
 fn catalog(columns: &[(&str, u32)]) -> TableNow {
     let column = |((name, xid), number): (&(&str, u32), i16)| ColumnNow {
+        key: None,
         number,
         name: (!name.is_empty()).then(|| (*name).to_owned()),
         type_oid: if name.is_empty() { 0 } else { 23 },

@@ -3,18 +3,19 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-use re_dms_shared::manifest::Fill;
+use re_dms_shared::manifest::{Fill, TableChange};
 
 use super::*;
 
 /// A source's catalog that the test changes.
 #[derive(Clone, Default)]
-struct Source(Arc<Mutex<BTreeMap<u32, TableNow>>>);
+pub(super) struct Source(Arc<Mutex<BTreeMap<u32, TableNow>>>);
 
 impl Source {
     /// Columns by number; an empty name is a dropped column.
-    fn set(&self, oid: u32, name: &str, columns: &[&str]) -> TableNow {
+    pub(super) fn set(&self, oid: u32, name: &str, columns: &[&str]) -> TableNow {
         let column = |(name, number): (&&str, i16)| ColumnNow {
+            key: None,
             number,
             name: (!name.is_empty()).then(|| (*name).to_owned()),
             type_oid: 23,
@@ -31,11 +32,11 @@ impl Source {
         now
     }
 
-    fn drop(&self, oid: u32) {
+    pub(super) fn drop(&self, oid: u32) {
         self.0.lock().unwrap().remove(&oid);
     }
 
-    fn relations(&self, known: KnownTables) -> Relations {
+    pub(super) fn relations(&self, known: KnownTables) -> Relations {
         let tables = Arc::clone(&self.0);
         let look = move |oid| Ok(tables.lock().unwrap().get(&oid).cloned());
         Relations { known, look: Box::new(look), ..super::relations() }
@@ -43,7 +44,7 @@ impl Source {
 }
 
 /// A change of the table, described so in a transaction of its own: what it needs before.
-fn touch(relations: &mut Relations, oid: u32, name: &str, columns: &[&str]) -> Vec<String> {
+pub(super) fn touch(relations: &mut Relations, oid: u32, name: &str, columns: &[&str]) -> Vec<String> {
     let column = |name: &&'static str| RelationColumn { key: false, name, type_oid: 23, type_modifier: -1 };
     let names: Vec<&'static str> = columns.iter().map(|name| &*String::from(*name).leak()).collect();
     let columns = names.iter().map(column).collect();
@@ -56,16 +57,17 @@ fn touch(relations: &mut Relations, oid: u32, name: &str, columns: &[&str]) -> V
     shown(&steps)
 }
 
-fn shown(steps: &[SchemaStep]) -> Vec<String> {
+pub(super) fn shown(steps: &[SchemaStep]) -> Vec<String> {
     let step = |SchemaStep { table, change }: &SchemaStep| {
         let before = change.before.as_ref().map_or("-", |before| before.target_name.as_str());
-        let changes: Vec<_> = change.changes.iter().map(described).collect();
-        format!("{before} > {}: {}", table.target_name, changes.join(", "))
+        let changes: Vec<_> = change.changes.iter().map(tell::in_words).collect();
+        let held = if change.hold { " (held)" } else { "" };
+        format!("{before} > {}: {}{held}", table.target_name, changes.join(", "))
     };
     steps.iter().map(step).collect()
 }
 
-fn reread(relations: &mut Relations) -> KnownTables {
+pub(super) fn reread(relations: &mut Relations) -> KnownTables {
     let json = relations.take_news().unwrap().unwrap();
     KnownTables::from_json("shapes.json", &json).unwrap()
 }

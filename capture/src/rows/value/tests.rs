@@ -119,6 +119,22 @@ fn offsets_go_up_to_fifteen_hours() {
     assert_null(TIMETZ, "00:00:00-15:59");
 }
 
+#[test]
+fn the_end_of_the_day_is_a_time_unless_somebody_says_otherwise() {
+    const TIME: u32 = 1083;
+    const TIMETZ: u32 = 1266;
+    assert_exact(TIME, "24:00:00", "24:00:00");
+    let with = |policy| ColumnRules { end_of_day: Some(policy), ..ColumnRules::default() };
+    let saturated = |ty, value| with_rules(ty, with(Policy::Saturate), value).unwrap();
+    assert_eq!(saturated(TIME, "24:00:00"), ("23:59:59.999999".to_owned(), Outcome::SATURATED));
+    assert_eq!(saturated(TIMETZ, "24:00:00+02"), ("23:59:59.999999+02".to_owned(), Outcome::SATURATED));
+    assert_eq!(saturated(TIMETZ, "24:00:00+15"), (NULL_FIELD.to_owned(), Outcome::NULLED));
+    assert_eq!(with_rules(TIME, with(Policy::Null), "24:00:00").unwrap().1, Outcome::NULLED);
+    let refused = with_rules(TIME, with(Policy::Error), "24:00:00");
+    assert_eq!(refused, Err(Failure::Refused("types.end_of_day")));
+    assert_eq!(with_rules(TIME, with(Policy::Error), "23:59:59").unwrap().0, "23:59:59");
+}
+
 fn with_rules(type_oid: u32, rules: ColumnRules, value: &str) -> Result<(String, Outcome), Failure> {
     let writer = ColumnWriter { rules, ..column(type_oid, -1) };
     let mut out = Vec::new();

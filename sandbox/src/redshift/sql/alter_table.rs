@@ -27,6 +27,21 @@ pub(crate) struct Removal {
     pub(crate) cascade: bool,
 }
 
+/// `ALTER DISTSTYLE`, `ALTER SORTKEY`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct LayoutChange {
+    pub(crate) table: TableName,
+    /// What is forgotten; none for AUTO, which keeps what there is.
+    pub(crate) forgotten: Option<Forgotten>,
+}
+
+/// What a table's rows are not ordered by any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Forgotten {
+    DistKey,
+    SortKey,
+}
+
 /// Reads a whole `ALTER TABLE`.
 pub(super) fn parse(cursor: &mut Cursor<'_>, tag: &str) -> Result<Command, SqlError> {
     cursor.expect(&["alter", "table"])?;
@@ -72,8 +87,12 @@ fn add(cursor: &mut Cursor<'_>, table: &TableName, tag: &str) -> Result<Command,
 }
 
 fn remove(cursor: &mut Cursor<'_>, table: TableName) -> Result<Command, SqlError> {
-    if cursor.sees(&["constraint"]) {
-        return Err(SqlError::Unsupported("ALTER TABLE DROP CONSTRAINT".to_owned()));
+    if cursor.eat(&["constraint"]) {
+        let name = cursor.identifier()?;
+        cursor.eat(&["restrict"]);
+        // Those without a name of their own go by the stand-in's.
+        let name = if name.starts_with("declared_key_") { name } else { format!("named_key_{name}") };
+        return Ok(Command::Utility(format!("ALTER TABLE {table} DROP CONSTRAINT {}", quoted(&name))));
     }
     cursor.eat(&["column"]);
     if cursor.sees(&["if"]) {
@@ -102,7 +121,26 @@ fn rename(cursor: &mut Cursor<'_>, table: &TableName) -> Result<Command, SqlErro
     Ok(Command::Utility(format!("ALTER TABLE {table} RENAME COLUMN {from} TO {to}")))
 }
 
+/// Distribution and sorting, as far as they are not by a column.
+fn layout(cursor: &mut Cursor<'_>) -> Result<Option<Option<Forgotten>>, SqlError> {
+    if cursor.eat(&["diststyle"]) {
+        return match cursor.word()? {
+            "even" | "all" => Ok(Some(Some(Forgotten::DistKey))),
+            "auto" => Ok(Some(None)),
+            "key" => Err(SqlError::Unsupported("ALTER TABLE ALTER DISTSTYLE KEY".to_owned())),
+            other => Err(SqlError::Syntax(other.to_owned())),
+        };
+    }
+    if cursor.eat(&["sortkey", "none"]) {
+        return Ok(Some(Some(Forgotten::SortKey)));
+    }
+    Ok(if cursor.eat(&["sortkey", "auto"]) { Some(None) } else { None })
+}
+
 fn alter(cursor: &mut Cursor<'_>, table: TableName, tag: &str) -> Result<Command, SqlError> {
+    if let Some(forgotten) = layout(cursor)? {
+        return Ok(Command::AlterLayout(LayoutChange { table, forgotten }));
+    }
     for attribute in ["distkey", "diststyle", "sortkey", "compound", "interleaved", "encode"] {
         if cursor.sees(&[attribute]) {
             return Err(SqlError::Unsupported(format!("ALTER TABLE ALTER {}", attribute.to_uppercase())));

@@ -1,6 +1,6 @@
 //! What a statement asks for, and which parser reads it.
 
-use super::alter_table::{self, Removal, Widening};
+use super::alter_table::{self, LayoutChange, Removal, Widening};
 use super::copy_statement::CopyStatement;
 use super::create_table;
 use super::cursor::Cursor;
@@ -25,6 +25,8 @@ pub(crate) enum Command {
     /// `ALTER TABLE … ALTER COLUMN … TYPE`: needs a look at the catalog, and never runs in a transaction.
     Widen(Widening),
     DropColumn(Removal),
+    /// Taken outside of transactions only: the documentation does not say more.
+    AlterLayout(LayoutChange),
     /// `BEGIN` and its synonyms.
     Begin,
     /// `COMMIT`, `END`.

@@ -1,5 +1,5 @@
-//! `CREATE TABLE`. Distribution, sort keys and encodings are read, checked against Redshift's grammar and dropped; keys are
-//! remembered but, as in Redshift, not enforced.
+//! `CREATE TABLE`. Distribution, sort keys, encodings and keys change nothing here; but which columns they name is
+//! remembered, by constraints that are always true, for what Redshift refuses to do with such columns later.
 
 use super::command::Command;
 use super::cursor::Cursor;
@@ -8,6 +8,10 @@ use super::names::TableName;
 use super::query;
 use super::types::ColumnType;
 use super::{SqlError, quoted};
+
+mod layout;
+
+use layout::{Layout, table_attributes};
 
 const MAX_COLUMNS: usize = 1600;
 
@@ -55,16 +59,23 @@ pub(super) fn parse(cursor: &mut Cursor<'_>, temporary: bool, tag: &str) -> Resu
     if table.columns.len() > MAX_COLUMNS {
         return Err(SqlError::Refused(format!("tables can have at most {MAX_COLUMNS} columns")));
     }
-    table_attributes(cursor)?;
+    let mut layout = table_attributes(cursor)?;
     cursor.expect_end()?;
-    Ok(Command::Utility(format!("{head} ({})", table.definition(tag))))
+    if table.like.is_empty() {
+        layout.complete(&table.columns)?;
+    }
+    Ok(Command::Utility(format!("{head} ({})", table.definition(&layout, tag))))
 }
 
 /// A constraint that is always true: it remembers which columns were declared as a key.
 fn declared_key(columns: &[String], tag: &str) -> String {
+    remembering(&format!("declared_key_{tag}"), columns)
+}
+
+fn remembering(name: &str, columns: &[String]) -> String {
     let always: Vec<String> =
         columns.iter().map(|column| format!("({} IS NULL) IS NOT NULL", quoted(column))).collect();
-    format!("CONSTRAINT \"declared_key_{tag}\" CHECK ({})", always.join(" AND "))
+    format!("CONSTRAINT {} CHECK ({})", quoted(name), always.join(" AND "))
 }
 
 fn selects(tokens: &[Token]) -> bool {
@@ -88,17 +99,24 @@ struct Table {
     /// LIKE clauses, in PostgreSQL's words.
     like: Vec<String>,
     primary_key: Vec<String>,
+    /// The primary key's, if it has one.
+    key_name: Option<String>,
     unique: Vec<String>,
 }
 
 impl Table {
     /// What stands between the parentheses, in PostgreSQL's words.
-    fn definition(&self, tag: &str) -> String {
+    fn definition(&self, layout: &Layout, tag: &str) -> String {
         let mut parts = self.like.clone();
         for column in &self.columns {
             // A primary key's columns are not nullable, whether they say so or not.
             let implied = self.primary_key.contains(&column.name) && !column.not_null;
             parts.push(format!("{}{}", column.definition, if implied { " NOT NULL" } else { "" }));
+        }
+        parts.extend(layout.constraints(tag));
+        if let Some(name) = &self.key_name {
+            parts.push(remembering(&format!("named_key_{name}"), &self.primary_key));
+            return parts.join(", ");
         }
         let key: Vec<String> = self.primary_key.iter().chain(&self.unique).cloned().collect();
         if !key.is_empty() {
@@ -111,11 +129,10 @@ impl Table {
         if cursor.eat(&["like"]) {
             return self.like(cursor);
         }
-        if cursor.eat(&["constraint"]) {
-            cursor.identifier()?;
-        }
+        let name = if cursor.eat(&["constraint"]) { Some(cursor.identifier()?) } else { None };
         if cursor.eat(&["primary", "key"]) {
             self.primary_key.extend(cursor.column_list()?);
+            self.key_name = name;
             return Ok(());
         }
         if cursor.eat(&["unique"]) {
@@ -163,6 +180,11 @@ pub(super) struct Column {
     unique: bool,
     /// An attribute that only `CREATE TABLE` takes: DISTKEY, SORTKEY, REFERENCES…
     pub(super) table_only: Option<&'static str>,
+    column_type: ColumnType,
+    is_distkey: bool,
+    is_sortkey: bool,
+    /// One that keeps it from being widened.
+    encoding: Option<&'static str>,
 }
 
 impl Column {
@@ -177,6 +199,10 @@ impl Column {
             primary_key: false,
             unique: false,
             table_only: None,
+            column_type,
+            is_distkey: false,
+            is_sortkey: false,
+            encoding: None,
         };
         while column.attribute(cursor)? {}
         let mut definition = format!("{} {}", quoted(&column.name), column_type.postgres());
@@ -208,10 +234,14 @@ impl Column {
             if encoding != "zstd" && !ENCODINGS.contains(&encoding) {
                 return Err(SqlError::Syntax(encoding.to_owned()));
             }
+            let rigid = ["bytedict", "runlength", "text255", "text32k"];
+            self.encoding = rigid.into_iter().find(|rigid| *rigid == encoding);
         } else if cursor.eat(&["distkey"]) {
             self.table_only = Some("DISTKEY");
+            self.is_distkey = true;
         } else if cursor.eat(&["sortkey"]) {
             self.table_only = Some("SORTKEY");
+            self.is_sortkey = true;
         } else if cursor.eat(&["primary", "key"]) {
             self.primary_key = true;
             self.table_only = Some("PRIMARY KEY");
@@ -239,36 +269,6 @@ fn ends_default(token: &Token) -> bool {
                 .contains(&word.as_str())
         }
         _ => false,
-    }
-}
-
-/// What may follow the columns: `BACKUP`, `DISTSTYLE`, `DISTKEY`, `SORTKEY`, `ENCODE AUTO`.
-fn table_attributes(cursor: &mut Cursor<'_>) -> Result<(), SqlError> {
-    loop {
-        if cursor.eat(&["backup"]) {
-            if !cursor.eat(&["yes"]) {
-                cursor.expect(&["no"])?;
-            }
-        } else if cursor.eat(&["diststyle"]) {
-            let style = cursor.word()?;
-            if !["auto", "even", "key", "all"].contains(&style) {
-                return Err(SqlError::Syntax(style.to_owned()));
-            }
-        } else if cursor.eat(&["distkey"]) {
-            if cursor.column_list()?.len() != 1 {
-                return Err(cursor.syntax_error());
-            }
-        } else if cursor.eat(&["sortkey", "auto"]) || cursor.eat(&["encode", "auto"]) {
-        } else if cursor.eat(&["compound", "sortkey"])
-            || cursor.eat(&["interleaved", "sortkey"])
-            || cursor.eat(&["sortkey"])
-        {
-            cursor.column_list()?;
-        } else if cursor.sees(&["partition"]) || cursor.sees(&["inherits"]) || cursor.sees(&["tablespace"]) {
-            return Err(cursor.syntax_error());
-        } else {
-            return Ok(());
-        }
     }
 }
 

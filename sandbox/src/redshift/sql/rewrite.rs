@@ -25,8 +25,14 @@ pub(super) struct Rewriter {
 }
 
 /// Redshift's system views that the stand-in has.
-const SYSTEM_VIEWS: [&str; 5] =
-    ["svv_columns", "svv_tables", "pg_table_def", "sys_load_error_detail", "stl_load_errors"];
+const SYSTEM_VIEWS: [&str; 6] = [
+    "svv_columns",
+    "svv_tables",
+    "svv_redshift_columns",
+    "pg_table_def",
+    "sys_load_error_detail",
+    "stl_load_errors",
+];
 
 /// PostgreSQL's catalogs that Redshift has too.
 const CATALOGS: [&str; 10] = [
@@ -326,7 +332,7 @@ fn system_relation(relation: &mut ObjectName) -> Result<(), SqlError> {
         None | Some("pg_catalog") if CATALOGS.contains(&name) => {}
         Some("pg_catalog") => return unsupported(&format!("the system table {name}")),
         None if name.starts_with("pg_") => return unsupported(&format!("the system table {name}")),
-        Some("information_schema") if ["columns", "tables"].contains(&name) => {
+        Some("information_schema") if ["columns", "tables", "table_constraints"].contains(&name) => {
             *relation = own(&format!("{OWN_SCHEMA_PREFIX}_information_schema"));
         }
         Some("information_schema") => return unsupported(&format!("the view information_schema.{name}")),

@@ -167,7 +167,7 @@ fn a_loader_quotes_names_and_literals_so_that_they_come_back() {
 /// The loader's own golden files: whatever it sends must pass.
 #[test]
 fn every_statement_of_the_loader_passes() {
-    let plans = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../loader/src/plan");
+    let plans = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../plan/src");
     let files = ["snapshots", "tests/snapshots"].map(|folder| std::fs::read_dir(plans.join(folder)).unwrap());
     let mut statements = 0;
     for file in files.into_iter().flatten() {
