@@ -192,7 +192,8 @@ async fn steps_that_a_tables_copy_holds_are_left_out_and_the_others_are_not() {
     let mut manifest = manifest(2);
     manifest.predecessor = None;
     manifest.after_copy = Some("copied.json".into());
-    manifest.steps = vec![load_step(1, "t", "c1".into()), load_step(2, "u", "c2".into()), load_step(3, "v", "c3".into())];
+    manifest.steps =
+        vec![load_step(1, "t", "c1".into()), load_step(2, "u", "c2".into()), load_step(3, "v", "c3".into())];
     for (step, oid) in manifest.steps.iter_mut().zip(1..) {
         step.table.oid = oid;
     }

@@ -3,7 +3,9 @@
 mod schema;
 
 use re_dms_shared::Lsn;
-use re_dms_shared::manifest::{CopiedTable, Column, Compression, DataFile, FORMAT, Load, Predecessor, RowCounts, Step};
+use re_dms_shared::manifest::{
+    Column, Compression, CopiedTable, DataFile, FORMAT, Load, Predecessor, RowCounts, Step,
+};
 
 use super::*;
 
