@@ -375,6 +375,8 @@ async fn read_place(
             place.known = KnownTables::from_json(&key, &json)?;
             place.shapes = Some(key);
         }
+        // What is missing before the first one has expired, or else is not copied yet.
+        let first = if place.copy.is_pending() { 1 } else { first };
         place.loaded_seq = history.last_loaded(first, last).await?;
         if place.loaded_seq >= first {
             let loaded = history.segment(place.loaded_seq).await?.ok_or_else(|| missing(place.loaded_seq))?;

@@ -113,8 +113,12 @@ impl Source {
         let sql = format!(
             "SELECT set_config(name, '0', false) FROM pg_settings WHERE name IN ('statement_timeout', \
              'idle_in_transaction_session_timeout', 'transaction_timeout', 'idle_session_timeout'); \
-             SET lock_timeout = '2s'; SET row_security = off; SET synchronize_seqscans = off; {FORMS}; \
-             BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET TRANSACTION SNAPSHOT {}",
+             SET lock_timeout = '2s'; SET row_security = off; SET synchronize_seqscans = off; {FORMS}"
+        );
+        self.execute("preparing to read", &sql).await?;
+        // Apart: what comes before a BEGIN in one request becomes part of its transaction.
+        let sql = format!(
+            "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET TRANSACTION SNAPSHOT {}",
             literal(snapshot)
         );
         self.execute("taking the snapshot", &sql).await

@@ -55,6 +55,8 @@ const TABLES: &str = r#"
     CREATE TABLE other.elsewhere (id bigint PRIMARY KEY, v numeric);
     INSERT INTO other.elsewhere SELECT g, g * 1.5 FROM generate_series(1, 10) g;
     CREATE TABLE no_columns ();
+    CREATE TABLE doomed (id int PRIMARY KEY);
+    INSERT INTO doomed VALUES (1);
     CREATE TABLE unseen (id int PRIMARY KEY);
     INSERT INTO unseen VALUES (1);
     ANALYZE;
@@ -179,7 +181,7 @@ async fn tables_of_every_shape_arrive_while_they_are_written_to() -> Result<()> 
     source
         .batch_execute(
             "ALTER TABLE toasted ADD COLUMN added int DEFAULT 7; ALTER TABLE empty RENAME COLUMN v TO w; \
-             COMMIT; TRUNCATE one; INSERT INTO one VALUES ('y'); ALTER TABLE parts RENAME note TO remark; DROP TABLE appended; CREATE TABLE later (id int PRIMARY KEY); \
+             COMMIT; TRUNCATE one; INSERT INTO one VALUES ('y'); ALTER TABLE parts RENAME note TO remark; DROP TABLE doomed; CREATE TABLE later (id int PRIMARY KEY); \
              INSERT INTO later VALUES (1)",
         )
         .await?;
