@@ -182,6 +182,7 @@ async fn tables_of_every_shape_arrive_while_they_are_written_to() -> Result<()> 
         .batch_execute(
             "ALTER TABLE toasted ADD COLUMN added int DEFAULT 7; ALTER TABLE empty RENAME COLUMN v TO w; \
              COMMIT; TRUNCATE one; INSERT INTO one VALUES ('y'); ALTER TABLE parts RENAME note TO remark; DROP TABLE doomed; CREATE TABLE later (id int PRIMARY KEY); \
+             ALTER PUBLICATION re_dms_copied ADD TABLE later; \
              INSERT INTO later VALUES (1)",
         )
         .await?;
