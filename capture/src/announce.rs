@@ -66,7 +66,7 @@ impl Announcer {
         let mut fresh = None;
         let mut lost = None;
         loop {
-            while let Some(seq) = window.due(self.flight(Flight::staged_seq)) {
+            while let Some(seq) = window.due(self.flight(Flight::announceable)) {
                 // What waited for its turn comes from S3, so that memory does not hold what the loader is behind.
                 let message = match fresh.take().filter(|fresh: &SegmentStaged| fresh.seq == seq) {
                     Some(message) => message,
@@ -253,7 +253,7 @@ impl Announcer {
         let epoch = self.epoch.to_string();
         let history = History::new(&self.objects, &self.layout, &epoch);
         loop {
-            let (next, staged) = self.flight(|flight| (flight.loaded_seq() + 1, flight.staged_seq()));
+            let (next, staged) = self.flight(|flight| (flight.loaded_seq() + 1, flight.announceable()));
             if next > staged || !history.is_loaded(next).await? {
                 return Ok(());
             }

@@ -253,6 +253,8 @@ impl Collector {
                 self.relations.learn(&relation)?;
                 Ok(false)
             }
+            // Not even compared with what is known: that is how the table was when it was copied.
+            Message::Change(change) if self.relations.is_copied(change.relation) => Ok(false),
             Message::Change(change) => {
                 self.settle(change.relation)?;
                 let Some(shape) = self.relations.shape(change.relation)? else { return Ok(false) };
@@ -262,6 +264,9 @@ impl Collector {
             Message::Truncate(truncate) => {
                 let mut touched = false;
                 for oid in truncate.relations {
+                    if self.relations.is_copied(oid) {
+                        continue;
+                    }
                     self.settle(oid)?;
                     if let Some(shape) = self.relations.shape(oid)? {
                         self.batch.truncate(shape);

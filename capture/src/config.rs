@@ -41,6 +41,8 @@ pub struct Config {
     pub tables: TableSettings,
     /// The replication slot.
     pub slot: SlotConfig,
+    /// How a new stream gets the rows that are there.
+    pub copy: CopyConfig,
     /// When a batch is cut and what it may hold.
     pub batch: BatchConfig,
     /// Where segments go.
@@ -125,6 +127,17 @@ impl fmt::Display for AdvanceOn {
             AdvanceOn::Durable => "durable",
         })
     }
+}
+
+/// How a new stream gets the rows that are there.
+#[derive(Clone, Debug)]
+pub struct CopyConfig {
+    /// Whether it gets them at all.
+    pub enabled: bool,
+    /// Connections that read tables.
+    pub workers: usize,
+    /// The most that is read from the source in a second, all connections together.
+    pub max_bytes_per_second: Option<ByteSize>,
 }
 
 /// When a batch is cut and what it may hold.
@@ -281,6 +294,11 @@ fn read(reader: &mut Reader) -> Option<Config> {
         ),
         retained_wal_fallback: reader.or_default("slot.retained_wal_fallback", units::boolean, false),
     };
+    let copy = CopyConfig {
+        enabled: reader.or_default("copy.enabled", units::boolean, true),
+        workers: reader.or_default("copy.workers", workers, 2),
+        max_bytes_per_second: reader.optional("copy.max_bytes_per_second", rate),
+    };
     let compression = reader.or_default("batch.compression", compression, Compression::Gzip);
     let gzip_level = reader.or_default("batch.gzip_level", level, 1);
     let zstd_level = reader.or_default("batch.zstd_level", level, 1);
@@ -342,6 +360,7 @@ fn read(reader: &mut Reader) -> Option<Config> {
         target,
         tables,
         slot,
+        copy,
         batch,
         s3: S3Config { bucket: bucket?, prefix },
         queues: QueueConfig { segments_url: segments_url?, acks_url: acks_url?, resend_after },
@@ -432,6 +451,16 @@ fn compression(text: &str) -> Result<Compression, String> {
         "zstd" => Ok(Compression::Zstd),
         _ => Err("must be gzip or zstd".into()),
     }
+}
+
+fn workers(text: &str) -> Result<usize, String> {
+    let workers = text.parse().ok().filter(|workers| (1..=32).contains(workers));
+    workers.ok_or_else(|| "must be a number from 1 to 32".into())
+}
+
+fn rate(text: &str) -> Result<ByteSize, String> {
+    let rate = units::bytes(text)?;
+    if rate.bytes() == 0 { Err("must be more than nothing".into()) } else { Ok(rate) }
 }
 
 fn level(text: &str) -> Result<u8, String> {

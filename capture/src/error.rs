@@ -44,14 +44,14 @@ pub struct Error {
     pub what: String,
     /// What to do.
     pub hint: String,
-    /// The source is on another timeline than it was: the stream is to be started over, which follows it there.
-    pub new_timeline: bool,
+    /// The stream is to be started over, from what S3, the disk and the source hold: what it took for granted is so no more.
+    pub start_over: bool,
 }
 
 impl Error {
     /// Something that stays wrong until somebody acts.
     pub fn fatal(who: Who, what: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self { who, retry: false, what: what.into(), hint: hint.into(), new_timeline: false }
+        Self { who, retry: false, what: what.into(), hint: hint.into(), start_over: false }
     }
 
     /// An error of one of our own pure parts, whose text ends in `(hint: …)` if it has one.
@@ -60,12 +60,18 @@ impl Error {
         let parts = text.strip_suffix(')').and_then(|text| text.rsplit_once(" (hint: "));
         let (what, hint) =
             parts.unwrap_or((&text, if retry { "it is tried again" } else { "see the log before this" }));
-        Self { who, retry, what: what.to_owned(), hint: hint.to_owned(), new_timeline: false }
+        Self { who, retry, what: what.to_owned(), hint: hint.to_owned(), start_over: false }
     }
 
     /// Something that may pass by itself.
     pub fn passing(who: Who, what: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self { who, retry: true, what: what.into(), hint: hint.into(), new_timeline: false }
+        Self { who, retry: true, what: what.into(), hint: hint.into(), start_over: false }
+    }
+
+    /// The same, for a stream that finds everything anew.
+    #[must_use]
+    pub fn starting_over(self) -> Self {
+        Self { start_over: true, ..self }
     }
 
     /// The source was failed over, or set back, while we ran.
@@ -73,7 +79,7 @@ impl Error {
     pub fn new_timeline(from: u32, to: u32) -> Self {
         let what = format!("the source was on timeline {from} and is on timeline {to} now");
         let error = Self::fatal(Who::Source, what, "the stream is started over");
-        Self { new_timeline: true, ..error }
+        error.starting_over()
     }
 }
 

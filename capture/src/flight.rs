@@ -8,7 +8,11 @@ use re_dms_shared::Lsn;
 /// Keeps account of one epoch's segments.
 #[derive(Debug)]
 pub struct Flight {
+    /// The stream's own; those of the initial copy come before them, and are counted as they become ready.
     staged_seq: u64,
+    /// Segments of the initial copy that are on S3, and that there will be.
+    copied: u64,
+    copies: u64,
     loaded_seq: u64,
     loaded_lsn: Lsn,
     /// What becomes loaded with which segment, in order.
@@ -34,12 +38,40 @@ impl Flight {
     pub fn new(staged_seq: u64, loaded_seq: u64, loaded_lsn: Lsn, oldest: Option<Timestamp>) -> Self {
         Self {
             staged_seq,
+            copied: 0,
+            copies: 0,
             loaded_seq,
             loaded_lsn,
             pending: VecDeque::new(),
             first_commits: BTreeMap::new(),
             last_first_commit: oldest,
         }
+    }
+
+    /// The first `copies` numbers belong to an initial copy, of which `copied` are on S3.
+    #[must_use]
+    pub fn with_copy(mut self, copied: u64, copies: u64) -> Self {
+        self.staged_seq = self.staged_seq.max(copies);
+        (self.copied, self.copies) = (copied, copies);
+        self
+    }
+
+    /// The initial copy's next segment is on S3.
+    pub fn copied(&mut self, seq: u64, when: Timestamp) {
+        self.copied = seq;
+        self.first_commits.insert(seq, when);
+    }
+
+    /// Whether segments of the initial copy are missing.
+    #[must_use]
+    pub fn is_copying(&self) -> bool {
+        self.copied < self.copies
+    }
+
+    /// The last segment of those without a gap: nothing behind it can be loaded yet.
+    #[must_use]
+    pub fn announceable(&self) -> u64 {
+        if self.is_copying() { self.copied } else { self.staged_seq }
     }
 
     /// The next segment is on S3.
@@ -107,10 +139,16 @@ impl Flight {
         self.staged_seq
     }
 
-    /// Segments staged and not loaded.
+    /// Segments on S3, with or without gaps between them.
+    #[must_use]
+    pub fn segments(&self) -> u64 {
+        self.staged_seq - (self.copies - self.copied)
+    }
+
+    /// Segments that could be loaded and are not.
     #[must_use]
     pub fn in_flight(&self) -> u64 {
-        self.staged_seq - self.loaded_seq
+        self.announceable().saturating_sub(self.loaded_seq)
     }
 
     /// When the oldest staged transaction that is not loaded was committed; rather too early than none, where a former run
@@ -118,7 +156,7 @@ impl Flight {
     #[must_use]
     pub fn oldest_commit(&self) -> Option<Timestamp> {
         let oldest = self.first_commits.get(&(self.loaded_seq + 1)).copied().or(self.last_first_commit);
-        oldest.filter(|_| self.in_flight() > 0)
+        oldest.filter(|_| self.segments() > self.loaded_seq)
     }
 }
 
@@ -163,6 +201,23 @@ mod tests {
         assert_eq!(flight.oldest_commit(), Some(at(100)));
         flight.loaded(10, Lsn(200));
         assert_eq!(flight.oldest_commit(), None);
+    }
+
+    #[test]
+    fn what_is_staged_beside_a_copy_waits_for_all_of_it() {
+        let mut flight = Flight::new(0, 0, Lsn(100), None).with_copy(1, 3);
+        assert_eq!((flight.staged_seq(), flight.announceable(), flight.segments()), (3, 1, 1));
+        flight.staged(4, Lsn(110), Timestamp::UNIX_EPOCH);
+        flight.loaded(1, Lsn(100));
+        assert_eq!((flight.announceable(), flight.segments(), flight.in_flight()), (1, 2, 0));
+        flight.idle_until(Lsn(150));
+        flight.copied(2, Timestamp::UNIX_EPOCH);
+        flight.copied(3, Timestamp::UNIX_EPOCH);
+        assert_eq!((flight.announceable(), flight.in_flight()), (4, 3));
+        flight.loaded(3, Lsn(100));
+        assert_eq!(flight.loaded_lsn(), Lsn(100));
+        flight.loaded(4, Lsn(110));
+        assert_eq!((flight.loaded_lsn(), flight.in_flight()), (Lsn(150), 0));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! [`run`] wires the parts together. In the order in which a change passes through them: [`replication`] (the
 //! connection's protocol), [`receive`], [`persist`] over the local [`wal`], [`collect`] over [`pgoutput`],
 //! [`relations`] and the [`batch`], [`stage`] over [`rows`], and [`announce`]. What the stream was before this process
-//! is found by [`start`] and [`history`]; [`init`] prepares a source.
+//! is found by [`start`] and [`history`]; what the source held before the stream comes by the initial [`copy`]; [`init`] prepares a source.
 
 pub mod announce;
 pub mod aws;
@@ -11,10 +11,12 @@ pub mod batch;
 mod catalog;
 pub mod collect;
 pub mod config;
+pub mod copy;
 pub mod error;
 pub mod flight;
 pub mod foresee;
 pub mod history;
+pub mod hmac;
 pub mod init;
 mod look_around;
 pub mod persist;

@@ -22,12 +22,15 @@ struct Arguments {
 enum Command {
     /// Run a stream: read its replication slot, stage segments on S3, follow the loader's acknowledgements.
     ///
-    /// Creates publication and slot the first time. Ends cleanly on SIGTERM and SIGINT; may be killed at any time.
+    /// Creates publication and slot the first time, and copies the rows that are there. Ends cleanly on SIGTERM and SIGINT; may be killed at any time.
     Run {
         /// The stream's config file (TOML). Every key can be overridden by the environment: batch.interval is
         /// RE_DMS_BATCH__INTERVAL.
         #[arg(long, value_name = "FILE", env = "RE_DMS_CONFIG")]
         config: PathBuf,
+        /// If the stream is new, do without the rows that its tables hold already, as copy.enabled = false does.
+        #[arg(long)]
+        no_copy: bool,
     },
     /// Quarantined tables: those that could not be loaded while the others could. Their changes collect on S3.
     Tables {
@@ -103,7 +106,7 @@ enum TablesCommand {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let outcome = match arguments.command {
-        Command::Run { config } => run(&config),
+        Command::Run { config, no_copy } => run(&config, no_copy),
         Command::Tables { command: TablesCommand::List { config, json } } => list_tables(&config, json),
         Command::Tables { command: TablesCommand::Resume { config, table, timeout } } => {
             resume_table(&config, TableAction::Resume, &table, Duration::from_secs(timeout))
@@ -125,8 +128,9 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(path: &std::path::Path) -> Result<(), Box<dyn std::error::Error>> {
-    let config = Config::load(path)?;
+fn run(path: &std::path::Path, no_copy: bool) -> Result<(), Box<dyn std::error::Error>> {
+    let mut config = Config::load(path)?;
+    config.copy.enabled &= !no_copy;
     start_logging(&config.log);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let outcome = runtime.block_on(re_dms_capture::run::run(config));

@@ -3,7 +3,6 @@
 mod cut;
 mod descriptions;
 mod full_disk;
-mod hmac;
 
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;

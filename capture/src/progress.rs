@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use jiff::Timestamp;
 use re_dms_shared::Lsn;
 use re_dms_shared::lsn::{Confirmed, Durable, Loaded, Received, Staged};
-use re_dms_shared::status::ResumeError;
+use re_dms_shared::status::{CopyStatus, ResumeError};
 use re_dms_shared::table_log::Quarantine;
 use tokio::sync::watch;
 
@@ -63,6 +63,8 @@ pub struct Snapshot {
     pub resume_error: Option<ResumeError>,
     /// What works and will not for long, with its hint, while it lasts.
     pub warning: Option<String>,
+    /// The initial copy, while it goes on.
+    pub copy: Option<CopyStatus>,
     /// Tables whose rows in Redshift may differ from the source's, with the reasons.
     pub needs_resync: Vec<(String, String)>,
     /// Failures with their hints, while they last: one for each who fails, the newest last.

@@ -5,6 +5,7 @@
 //! *settled*. What Redshift has is [`KnownTables`]; the [catalog](look) or the source's event trigger tells which of the
 //! described columns are which of the known ones. See `docs/schema-changes.md` and ADR 12.
 
+mod copied;
 mod ddl;
 mod described;
 mod difference;
@@ -31,6 +32,7 @@ use crate::batch::{SourceColumn, TableShape};
 use crate::config::{TablePatterns, TableSettings, TargetNames};
 use crate::error::{Error, Result, Who};
 use crate::pgoutput::{Relation, Type};
+pub use copied::{Description, KeyColumns, describe};
 pub use ddl::PREFIX as DDL;
 use described::{Described, by_name};
 use difference::{Evidence, difference};
@@ -75,6 +77,8 @@ pub struct Relations {
     rewritten_plainly: HashSet<u32>,
     /// Keys, and the position from which on they are certain. Until then the key's columns are none.
     pending: Vec<(Lsn, u32, Vec<bool>)>,
+    /// By OID, the snapshots that tables are copied under: see [`Self::is_copied`].
+    copied: HashMap<u32, Lsn>,
 }
 
 /// Why a table has to be compared with what is known.
@@ -122,6 +126,7 @@ impl Relations {
             trigger_told_at: Lsn::ZERO,
             rewritten_plainly: HashSet::new(),
             pending: Vec::new(),
+            copied: HashMap::new(),
         }
     }
 
@@ -135,6 +140,19 @@ impl Relations {
         ask: AskTypes,
     ) -> Self {
         Self { shaping: Shaping { columns, names, tables, types: Types::new(ask) }, ..self }
+    }
+
+    /// With an initial copy: tables by OID, with the snapshots that they are copied under. `is_news`: what is known of them
+    /// is not what the last segment says.
+    #[must_use]
+    pub fn with_copies(self, copied: HashMap<u32, Lsn>, is_news: bool) -> Self {
+        Self { copied, is_news, ..self }
+    }
+
+    /// Whether the transaction at hand is in the table's initial copy.
+    #[must_use]
+    pub fn is_copied(&self, oid: u32) -> bool {
+        self.copied.get(&oid).is_some_and(|snapshot| self.identities.at < *snapshot)
     }
 
     /// Takes a Type message.

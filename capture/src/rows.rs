@@ -7,6 +7,7 @@
 
 mod compress;
 mod constant;
+mod copied;
 mod csv;
 mod error;
 mod json;
@@ -20,6 +21,7 @@ mod value;
 
 pub use compress::Codec;
 pub use constant::{Constant, constant};
+pub use copied::{HashedColumns, render_copied};
 pub use error::RenderError;
 pub use options::RenderOptions;
 pub use renderer::{FileSummary, RenderedFile};

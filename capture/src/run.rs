@@ -7,6 +7,7 @@
 //!
 //! Each arrow is a short bounded channel: whoever is slow holds up those before it, and memory stays bounded.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -23,7 +24,8 @@ use crate::announce::{Announcer, TableNews};
 use crate::aws::{self, Objects, Queues};
 use crate::catalog::Catalog;
 use crate::collect::{Collector, Limits, ReadBack};
-use crate::config::{AdvanceOn, Config};
+use crate::config::{AdvanceOn, BatchConfig, Config};
+use crate::copy::{self, Copier, CopyState, Round, Segments};
 use crate::error::{Error, Result, Who};
 use crate::flight::Flight;
 use crate::look_around::LookAround;
@@ -32,6 +34,7 @@ use crate::progress::{Progress, Snapshot};
 use crate::receive::{self, Receiver};
 use crate::relations::{Looks, Relations};
 use crate::retention::Retention;
+use crate::retry::Backoff;
 use crate::rows::RenderOptions;
 use crate::slot_watch::SlotWatch;
 use crate::source::Source;
@@ -52,16 +55,27 @@ const STOP_PATIENCE: Duration = Duration::from_secs(15);
 /// What does not pass by itself. Nothing is lost by it.
 pub async fn run(config: Config) -> Result<()> {
     let config = Arc::new(config);
+    let mut backoff = None;
     loop {
-        match run_on_one_timeline(Arc::clone(&config)).await {
-            // Positions in memory may lie beyond the fork: all of them are found anew.
-            Err(error) if error.new_timeline => tracing::warn!(%error, "starting over"),
+        match run_once(Arc::clone(&config)).await {
+            // Positions in memory may lie beyond a fork, a snapshot may be gone: all is found anew.
+            Err(error) if error.start_over => {
+                tracing::warn!(%error, "starting over");
+                backoff = Some(Backoff::new());
+            }
+            // Who has begun well goes on for as long as it takes.
+            Err(error) if error.retry && backoff.is_some() => {
+                let pause = backoff.as_mut().map(Backoff::pause).unwrap_or_default();
+                tracing::warn!(%error, retry_in_ms = pause.as_millis(), "can't start over yet");
+                tokio::time::sleep(pause).await;
+            }
             outcome => return outcome,
         }
     }
 }
 
-async fn run_on_one_timeline(config: Arc<Config>) -> Result<()> {
+/// Until the stream ends or has to be started over: on one timeline of the source, and with one snapshot of the copy.
+async fn run_once(config: Arc<Config>) -> Result<()> {
     let sdk = aws::sdk_config(&config.aws).await;
     let objects = Objects::new(&sdk, &config.s3.bucket, config.aws.s3_path_style);
     let queues = Queues::new(&sdk, &config.queues);
@@ -84,14 +98,23 @@ async fn run_on_one_timeline(config: Arc<Config>) -> Result<()> {
     let (wal, recovery) =
         LocalWal::open(&folder, &epoch).map_err(|error| Error::told(Who::Machine, false, &error))?;
     let held = recovery.last_commit.map_or(place.staged_lsn, |lsn| lsn.max(place.staged_lsn));
-    start::follow_timeline(&config, &mut client, &server, &objects, &layout, &mut place, held).await?;
+    // What was copied from a server that lost it is lost, too.
+    let seen = held.max(place.copy.last_snapshot());
+    start::follow_timeline(&config, &mut client, &server, &objects, &layout, &mut place, seen).await?;
     start::check_held(&config, place.confirmed, held.max(place.anchored))?;
     drop(client);
     tracing::info!(
         stream = %config.stream, epoch = %epoch, lsn = %held, staged = %place.staged_lsn, loaded = %place.loaded_lsn,
         "the stream's place is found"
     );
-    let stream = Stream { config, objects, queues, layout, place, server };
+    let attempt = format!("{:08x}", rand::random::<u32>());
+    let mut round = None;
+    if place.copy.is_pending() {
+        let shapes = layout.copy(&epoch).shapes(&attempt);
+        round = Some(Round::begin(&config, &objects, &place.copy, &mut place.known, held, shapes).await?);
+        place.is_news = true;
+    }
+    let stream = Stream { config, objects, queues, layout, place, server, attempt, round };
     stream.run(wal, folder, held).await
 }
 
@@ -113,13 +136,17 @@ struct Stream {
     layout: StreamLayout,
     place: Place,
     server: start::ServerIdentity,
+    /// Tells this run's files from those of another one.
+    attempt: String,
+    /// The initial copy, if some of it is left.
+    round: Option<Round>,
 }
 
 impl Stream {
     async fn run(self, wal: LocalWal, folder: PathBuf, held: Lsn) -> Result<()> {
-        let Stream { config, objects, queues, layout, place, server } = self;
+        let Stream { config, objects, queues, layout, place, server, attempt, round } = self;
         let epoch = place.epoch.to_string();
-        let staged_seq = place.last_segment.as_ref().map_or(0, |(seq, _)| *seq);
+        let copied = place.copy.done.len() as u64;
         let status = StatusFile::new(&config.data_dir, &config.stream, &epoch);
         // The loader tells with the next segment; on an idle stream that may take a while.
         let tables = status.before().map(|before| before.quarantined).unwrap_or_default();
@@ -133,21 +160,18 @@ impl Stream {
             confirmed: Confirmed(place.confirmed),
             anchored: place.anchored,
             oldest_staged: place.oldest_staged,
-            segments_staged: staged_seq,
+            segments_staged: place.last_seq - (place.copy.segments() - copied),
             segments_loaded: place.loaded_seq,
             ..Snapshot::default()
         }));
-        let flight = Arc::new(Mutex::new(Flight::new(
-            staged_seq,
-            place.loaded_seq,
-            place.loaded_lsn,
-            place.oldest_staged,
-        )));
+        let flight = Flight::new(place.last_seq, place.loaded_seq, place.loaded_lsn, place.oldest_staged)
+            .with_copy(copied, place.copy.segments());
+        let flight = Arc::new(Mutex::new(flight));
         let retention = Arc::new(Retention::default());
         let identity = StreamIdentity {
             stream: config.stream.clone(),
             epoch: epoch.clone(),
-            attempt: format!("{:08x}", rand::random::<u32>()),
+            attempt,
             ack_queue_url: config.queues.acks_url.clone(),
         };
 
@@ -195,7 +219,8 @@ impl Stream {
             config.target.clone(),
             config.tables.clone(),
             catalog.types(),
-        );
+        )
+        .with_copies(snapshots(&place.copy, round.as_ref()), place.is_news);
         let looks = Looks::default();
         background.spawn(LookAround::new(Arc::clone(&config), looks.clone()).run());
         let relations = relations.with_looks(looks);
@@ -203,7 +228,7 @@ impl Stream {
         progress.update(|state| state.needs_resync = needs_resync);
         let collector = Collector::new(
             relations,
-            Limits::new(&config.batch, config.slot.advance_on),
+            Limits::new(&stream_share(&config, round.is_some()), config.slot.advance_on),
             place.staged_lsn,
             ReadBack::new(folder),
             Arc::clone(&retention),
@@ -213,15 +238,31 @@ impl Stream {
         let persister = Persister::new(wal, held, retention, Arc::clone(&progress), inputs_in)
             .cutting(Cutter::new(&config.source));
         let predecessor = place.last_segment.map(|(seq, sha256)| Predecessor { seq, sha256 });
+        let copier = round.map(|round| {
+            let segments = Segments {
+                identity: identity.clone(),
+                objects: objects.clone(),
+                layout: layout.clone(),
+                progress: Arc::clone(&progress),
+                flight: Arc::clone(&flight),
+                announce: announce.clone(),
+                consistent_point: place.epoch.consistent_point,
+                state: place.copy.clone(),
+            };
+            Copier::new(Arc::clone(&config), round, segments)
+        });
+        let has_copy = place.copy.segments() > 0;
         let stager = Stager {
             identity,
             objects,
+            copied: has_copy.then(|| layout.copied_json(&epoch)),
             layout,
             options: RenderOptions::new(&config.batch),
             progress: Arc::clone(&progress),
             flight,
             announce,
             predecessor,
+            first_seq: place.copy.segments() + 1,
             start_lsn: place.staged_lsn,
             shapes: place.shapes,
         };
@@ -233,12 +274,15 @@ impl Stream {
             progress: Arc::clone(&progress),
             arrivals: arrivals_in,
             watched,
-            stop: stopping,
+            stop: stopping.clone(),
         };
 
         let mut parts: JoinSet<(&'static str, Result<()>)> = JoinSet::new();
         parts.spawn(async move { ("receiver", receiver.run().await) });
         parts.spawn(async move { ("stager", stager.run(items).await) });
+        if let Some(copier) = copier {
+            parts.spawn(async move { ("copy", copier.run(stopping).await) });
+        }
         let persisting = on_thread("local-wal", move || persister.run(arrivals))?;
         parts.spawn(async move { ("local WAL", persisting.await) });
         let collecting = on_thread("collector", move || collector.run(&inputs))?;
@@ -253,6 +297,20 @@ impl Stream {
         status.stopped(&progress.now());
         outcome
     }
+}
+
+/// By table, what is in its copy already.
+fn snapshots(copy: &CopyState, round: Option<&Round>) -> HashMap<u32, Lsn> {
+    let done = copy.done.iter().map(|table| (table.oid, table.snapshot));
+    let pending = round.into_iter().flat_map(|round| copy.pending().map(|table| (table.oid, round.snapshot)));
+    done.chain(pending).collect()
+}
+
+/// What the stream's own parts may take while there is a copy beside them.
+fn stream_share(config: &Config, copying: bool) -> BatchConfig {
+    let memory = config.batch.max_memory;
+    let max_memory = if copying { memory.without(copy::MEMORY_SHARE) } else { memory };
+    BatchConfig { max_memory, ..config.batch.clone() }
 }
 
 /// Waits for a signal or for a part to fail; then lets the rest end in the order of the pipeline.

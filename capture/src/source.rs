@@ -3,6 +3,7 @@
 mod around;
 mod ddl_trigger;
 mod definition;
+mod snapshot;
 
 use std::time::Duration;
 
@@ -17,6 +18,8 @@ use crate::error::{Error, Result, Who};
 use crate::relations::{CatalogTable, PrimaryKey};
 use crate::sql;
 use crate::start::PublishedTable;
+pub(crate) use snapshot::copy_failure;
+pub use snapshot::{CopyTraits, Leaf, Locked, StreamTable};
 
 /// The oldest PostgreSQL that sends logical messages and in-progress transactions.
 const OLDEST_VERSION: i32 = 140_000;

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 use jiff::Timestamp;
 use re_dms_shared::lsn::Staged;
-use re_dms_shared::manifest::{Manifest, Predecessor, Step, lowest_format, sha256_hex};
+use re_dms_shared::manifest::{COPY_FORMAT, Manifest, Predecessor, Step, lowest_format, sha256_hex};
 use re_dms_shared::message::{self, SegmentStaged};
 use re_dms_shared::s3_layout::{SegmentLayout, StreamLayout};
 use re_dms_shared::{Lsn, sql};
@@ -68,8 +68,12 @@ pub struct Stager<S> {
     pub flight: Arc<Mutex<Flight>>,
     /// Where staged segments are announced.
     pub announce: mpsc::UnboundedSender<SegmentStaged>,
-    /// The last segment on S3.
+    /// The last segment on S3, if it is known.
     pub predecessor: Option<Predecessor>,
+    /// The number that a segment without a known predecessor gets: the one after the initial copy.
+    pub first_seq: u64,
+    /// Where the list of copied tables will be on S3, if there is an initial copy.
+    pub copied: Option<String>,
     /// Where the next segment starts.
     pub start_lsn: Lsn,
     /// Where the tables' shapes as of the last segment are on S3.
@@ -107,7 +111,7 @@ impl<S: SegmentStore> Stager<S> {
     }
 
     fn next_seq(&self) -> u64 {
-        self.predecessor.as_ref().map_or(1, |predecessor| predecessor.seq + 1)
+        self.predecessor.as_ref().map_or(self.first_seq, |predecessor| predecessor.seq + 1)
     }
 
     fn segment_layout(&self) -> SegmentLayout {
@@ -121,8 +125,9 @@ impl<S: SegmentStore> Stager<S> {
             self.put(&key, json).await?;
             self.shapes = Some(key);
         }
+        let after_copy = self.copied.clone().filter(|_| self.predecessor.is_none() || self.is_copying());
         let manifest = Manifest {
-            format: lowest_format(&steps),
+            format: if after_copy.is_some() { COPY_FORMAT } else { lowest_format(&steps) },
             stream: self.identity.stream.clone(),
             epoch: self.identity.epoch.clone(),
             seq,
@@ -134,6 +139,8 @@ impl<S: SegmentStore> Stager<S> {
             transactions: cut.transactions,
             captured_by: concat!("re_dms ", env!("CARGO_PKG_VERSION")).to_owned(),
             shapes: self.shapes.clone(),
+            copy: None,
+            after_copy,
             steps,
         };
         let json = manifest.to_json().map_err(|error| {
@@ -142,7 +149,7 @@ impl<S: SegmentStore> Stager<S> {
         let json = Bytes::from(json);
         let sha256 = sha256_hex(&json);
         let key = self.segment_layout().manifest();
-        self.put_manifest(&key, &json).await?;
+        put_manifest(&self.objects, &self.progress, &key, &json).await?;
 
         self.predecessor = Some(Predecessor { seq, sha256: sha256.clone() });
         self.start_lsn = cut.end_lsn;
@@ -171,21 +178,8 @@ impl<S: SegmentStore> Stager<S> {
         Ok(())
     }
 
-    /// Whoever finds another manifest there has lost a race and stops. A lost answer to our own put is no race.
-    async fn put_manifest(&self, key: &str, json: &Bytes) -> Result<()> {
-        let put = retry::until_done(&self.progress, || self.objects.put_once(key, json.clone())).await?;
-        if put == PutOnce::Written {
-            return Ok(());
-        }
-        let there = retry::until_done(&self.progress, || self.objects.get(key)).await?;
-        if there.as_ref() == Some(json) {
-            return Ok(());
-        }
-        Err(Error::fatal(
-            Who::Stream,
-            format!("{} was written by somebody else: another capture runs this stream", sql::literal(key)),
-            "let only one capture run a stream; stop the other one, then start this one again",
-        ))
+    fn is_copying(&self) -> bool {
+        self.flight.lock().unwrap_or_else(std::sync::PoisonError::into_inner).is_copying()
     }
 
     fn idle(&self, lsn: Lsn) {
@@ -198,13 +192,35 @@ impl<S: SegmentStore> Stager<S> {
     }
 }
 
+/// Whoever finds another manifest there has lost a race and stops. A lost answer to our own put is no race.
+pub(crate) async fn put_manifest<S: SegmentStore>(
+    objects: &S,
+    progress: &Progress,
+    key: &str,
+    json: &Bytes,
+) -> Result<()> {
+    let put = retry::until_done(progress, || objects.put_once(key, json.clone())).await?;
+    if put == PutOnce::Written {
+        return Ok(());
+    }
+    let there = retry::until_done(progress, || objects.get(key)).await?;
+    if there.as_ref() == Some(json) {
+        return Ok(());
+    }
+    Err(Error::fatal(
+        Who::Stream,
+        format!("{} was written by somebody else: another capture runs this stream", sql::literal(key)),
+        "let only one capture run a stream; stop the other one, then start this one again",
+    ))
+}
+
 /// Changes the account of segments under way and publishes what follows from it.
 pub(crate) fn publish(flight: &Mutex<Flight>, progress: &Progress, change: impl FnOnce(&mut Flight)) {
     let mut flight = flight.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     change(&mut flight);
     progress.loaded(re_dms_shared::lsn::Loaded(flight.loaded_lsn()));
     progress.update(|state| {
-        state.segments_staged = flight.staged_seq();
+        state.segments_staged = flight.segments();
         state.segments_loaded = flight.loaded_seq();
         state.oldest_staged = flight.oldest_commit();
     });

@@ -15,11 +15,12 @@ use re_dms_shared::{Epoch, Lsn};
 
 use crate::aws::{Objects, PutOnce};
 use crate::config::{Config, Failover};
+use crate::copy::{CopyState, CopyTable};
 use crate::error::{Error, Result, Who};
 use crate::history::History;
 use crate::relations::KnownTables;
 use crate::replication::{FAILOVER_SINCE, ReplicationClient, ReplicationError};
-use crate::source::{SlotState, Source};
+use crate::source::{SlotState, Source, StreamTable};
 pub use records::PositionRecord;
 use records::{StreamRecord, StreamState};
 pub use tables::{PublishedTable, check as check_tables};
@@ -43,8 +44,15 @@ pub struct Place {
     pub epoch: Epoch,
     /// The source's timeline that they are on.
     pub timeline: u32,
-    /// The last segment on S3, with its manifest's checksum.
+    /// The last segment on S3 that the stream's next one follows, with its manifest's checksum; none if it is not there
+    /// (yet).
     pub last_segment: Option<(u64, String)>,
+    /// The last number that is given away: that of the last segment of the stream, or of the initial copy.
+    pub last_seq: u64,
+    /// The initial copy.
+    pub copy: CopyState,
+    /// What is known of tables is not what the last segment of the stream says.
+    pub is_news: bool,
     /// The last segment that has a receipt; 0 for none.
     pub loaded_seq: u64,
     /// The end of the last segment on S3, or the epoch's consistent point.
@@ -142,6 +150,11 @@ impl Make<'_> {
                 return Err(error);
             }
         };
+        if let Err(error) = self.check_readable().await {
+            let publication = new_publication.then_some((source, config.source.publication.as_str()));
+            undo(objects, &key, intent, publication).await;
+            return Err(error);
+        }
         let consistent_point = match slot {
             Some(slot) => slot.confirmed_flush.unwrap_or(Lsn::ZERO),
             None => match self.slot().await {
@@ -159,18 +172,46 @@ impl Make<'_> {
             slot: config.slot.name.clone(),
             consistent_point,
         };
+        if config.copy.enabled {
+            let tables = source.stream_tables(&config.source).await?;
+            let table =
+                |table: StreamTable| CopyTable { oid: table.oid, schema: table.schema, name: table.name };
+            let tables = tables.into_iter().map(table).collect();
+            CopyState::begin(objects, self.layout, &epoch.to_string(), tables).await?;
+        }
         // From here on a failure needs no undoing: the record says "creating", and the next start goes on from there.
         let active = StreamState::Active { epoch: epoch.clone(), timeline: None };
         objects.put(&key, StreamRecord::new(config, active).json()).await?;
         tracing::info!(stream = %config.stream, epoch = %epoch, "a new epoch begins");
-        let with_rows = source.tables_with_rows(&config.source).await?;
+        let with_rows =
+            if config.copy.enabled { Vec::new() } else { source.tables_with_rows(&config.source).await? };
         if !with_rows.is_empty() {
             tracing::warn!(
                 tables = %with_rows.join(", "),
-                "these tables hold rows from before the slot, which are not copied by this version: only changes from now on arrive"
+                "these tables hold rows from before the slot, which are not copied (copy.enabled is false): only changes from \
+                 now on arrive"
             );
         }
         Ok(epoch)
+    }
+
+    /// What is to be copied must be readable.
+    async fn check_readable(&self) -> Result<()> {
+        if !self.config.copy.enabled {
+            return Ok(());
+        }
+        let tables = self.source.stream_tables(&self.config.source).await?;
+        let hidden = tables.iter().filter(|table| !table.readable);
+        let hidden: Vec<_> = hidden.map(|table| format!("{}.{}", table.schema, table.name)).collect();
+        if hidden.is_empty() {
+            return Ok(());
+        }
+        Err(Error::fatal(
+            Who::Source,
+            format!("the role may not read tables that are to be copied: {}", hidden.join(", ")),
+            "GRANT SELECT on them (and USAGE on their schemas), exclude them (source.exclude), or set copy.enabled = false \
+             to do without their rows from before",
+        ))
     }
 
     /// Makes the slot; returns its consistent point.
@@ -296,6 +337,9 @@ async fn read_place(
     let history = History::new(objects, layout, &text);
     let mut place = Place {
         last_segment: None,
+        last_seq: 0,
+        copy: CopyState::read(objects, layout, &text).await?,
+        is_news: false,
         loaded_seq: 0,
         staged_lsn: epoch.consistent_point,
         loaded_lsn: epoch.consistent_point,
@@ -318,7 +362,8 @@ async fn read_place(
         let newest = history.segment(last).await?.ok_or_else(|| missing(last))?;
         place.staged_lsn = newest.manifest.end_lsn;
         place.anchored = newest.manifest.end_lsn;
-        place.last_segment = Some((last, newest.sha256));
+        place.last_segment = (last >= place.copy.segments()).then_some((last, newest.sha256));
+        place.last_seq = last;
         if let Some(key) = newest.manifest.shapes {
             let json = objects.get(&key).await?.ok_or_else(|| {
                 Error::fatal(
@@ -330,6 +375,8 @@ async fn read_place(
             place.known = KnownTables::from_json(&key, &json)?;
             place.shapes = Some(key);
         }
+        // What is missing before the first one has expired, or else is not copied yet.
+        let first = if place.copy.is_pending() { 1 } else { first };
         place.loaded_seq = history.last_loaded(first, last).await?;
         if place.loaded_seq >= first {
             let loaded = history.segment(place.loaded_seq).await?.ok_or_else(|| missing(place.loaded_seq))?;
@@ -340,6 +387,8 @@ async fn read_place(
             place.oldest_staged = pending.map(|segment| segment.manifest.first_commit_time);
         }
     }
+    place.last_seq = place.last_seq.max(place.copy.segments());
+    know_copied(objects, &mut place).await?;
     let key = layout.position_json(&text);
     if let Some(json) = objects.get(&key).await? {
         let record: PositionRecord = serde_json::from_slice(&json).map_err(|error| {
@@ -348,6 +397,26 @@ async fn read_place(
         place.anchored = place.anchored.max(record.lsn);
     }
     Ok(place)
+}
+
+/// Of tables that were copied after the stream's last segment this does not tell how they are, but the copy does.
+async fn know_copied(objects: &Objects, place: &mut Place) -> Result<()> {
+    let staged = place.staged_lsn;
+    let later: Vec<u32> =
+        place.copy.done.iter().filter(|table| table.snapshot >= staged).map(|table| table.oid).collect();
+    let Some(key) = place.copy.shapes.clone().filter(|_| !later.is_empty()) else { return Ok(()) };
+    let json = objects.get(&key).await?.ok_or_else(|| {
+        Error::fatal(
+            Who::Stream,
+            format!("{key} vanished from S3, which the initial copy names"),
+            "restore it: without it changes of tables' definitions can't be followed",
+        )
+    })?;
+    let copied = KnownTables::from_json(&key, &json)?;
+    for oid in later {
+        place.is_news |= place.known.take(oid, &copied);
+    }
+    Ok(())
 }
 
 /// The slot must not know more than we hold: `held` is the later of our place on S3 and in the local WAL.

@@ -101,6 +101,7 @@ impl StatusFile {
             quarantined: snapshot.quarantine.tables.clone(),
             resume_error: snapshot.resume_error.clone(),
             warning: snapshot.warning.clone(),
+            copy: snapshot.copy.clone(),
             needs_resync: snapshot
                 .needs_resync
                 .iter()

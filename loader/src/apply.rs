@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use re_dms_shared::Lsn;
-use re_dms_shared::manifest::{Manifest, ManifestError, sha256_hex};
+use re_dms_shared::manifest::{CopiedTables, Manifest, ManifestError, sha256_hex};
 use re_dms_shared::message::{Outcome, SegmentStaged, TableRequest};
 use re_dms_shared::s3_layout::SegmentLayout;
 use re_dms_shared::table_log::Quarantine;
@@ -186,9 +186,29 @@ impl<A: Statements, O: Objects> Loader<A, O> {
         })?;
         let Manifest { seq, predecessor, .. } = &manifest;
         let expected = seq.checked_sub(1).filter(|before| *before > 0);
-        if *seq == 0 || predecessor.as_ref().map(|segment| segment.seq) != expected {
+        let named = predecessor.as_ref().map(|segment| segment.seq);
+        // The first segment after an initial copy was staged before the copy's last one was.
+        let unnamed = named.is_none() && manifest.after_copy.is_some();
+        if *seq == 0 || (named != expected && !unnamed) {
             return Err(wrong(format!("segment {seq} names a wrong predecessor")));
         }
+        self.without_copied(bucket, manifest).await
+    }
+
+    /// Leaves out the steps that initial copies hold already.
+    async fn without_copied(&self, bucket: &str, mut manifest: Manifest) -> Result<Manifest, LoadError> {
+        let Some(key) = &manifest.after_copy else { return Ok(manifest) };
+        let json = self.objects.get(bucket, key).await?;
+        let copied: CopiedTables = serde_json::from_slice(&json).map_err(|error| LoadError::Manifest {
+            key: key.clone(),
+            reason: format!("malformed in line {}, column {}", error.line(), error.column()),
+        })?;
+        if copied.format > CopiedTables::FORMAT {
+            let (found, reads) = (copied.format, CopiedTables::FORMAT);
+            return Err(LoadError::Newer { what: key.clone(), found, reads });
+        }
+        let end = manifest.end_lsn;
+        manifest.steps.retain(|step| !copied.holds(step.table.oid, end));
         Ok(manifest)
     }
 

@@ -141,6 +141,12 @@ pub enum LoadError {
         /// Rows by Redshift.
         taken: Option<u64>,
     },
+    /// A table is to be copied and is not empty.
+    #[error("{table} is to get its initial copy and holds rows already")]
+    NotEmpty {
+        /// The target.
+        table: String,
+    },
     /// The ledger was elsewhere when the transaction ran.
     #[error("the ledger moved while segment {seq} was being loaded")]
     LedgerMoved {
@@ -196,7 +202,9 @@ impl LoadError {
     pub fn table_to_blame(&self) -> Option<&str> {
         match self {
             LoadError::Plan(error) => error.table(),
-            LoadError::Copy { table, .. } | LoadError::RowCount { table, .. } => Some(table),
+            LoadError::Copy { table, .. }
+            | LoadError::RowCount { table, .. }
+            | LoadError::NotEmpty { table } => Some(table),
             LoadError::Statement { table, message, retry: Retry::Never, .. }
                 if !sql_error::concerns_all(message) =>
             {
@@ -226,9 +234,11 @@ impl LoadError {
             | LoadError::StageGone
             | LoadError::HandOver { .. } => Who::Loader,
             LoadError::Storage { .. } | LoadError::Queue { .. } => Who::Aws,
-            LoadError::Plan(_) | LoadError::Api(_) | LoadError::Statement { .. } | LoadError::Copy { .. } => {
-                Who::Redshift
-            }
+            LoadError::Plan(_)
+            | LoadError::Api(_)
+            | LoadError::Statement { .. }
+            | LoadError::Copy { .. }
+            | LoadError::NotEmpty { .. } => Who::Redshift,
         }
     }
 
@@ -244,6 +254,7 @@ impl LoadError {
             LoadError::Chain { .. }
             | LoadError::Plan(_)
             | LoadError::Copy { .. }
+            | LoadError::NotEmpty { .. }
             | LoadError::RowCount { .. } => Retry::Never,
         }
     }
@@ -269,6 +280,10 @@ impl LoadError {
             LoadError::RowCount { .. } => {
                 "compare the step's files on S3 with their checksums in the manifest".into()
             }
+            LoadError::NotEmpty { table } => format!(
+                "nothing is loaded twice: TRUNCATE {table} in Redshift if its rows may go; once it is quarantined, \
+                 `re_dms tables resume` then loads it"
+            ),
             LoadError::LedgerMoved { .. } | LoadError::StageGone | LoadError::HandOver { .. } => "nothing: the next invocation goes on".into(),
         }
     }

@@ -88,6 +88,8 @@ fn manifest(seq: u64, predecessor: Option<Predecessor>, steps: Vec<Step>) -> Man
         transactions: 1,
         captured_by: "model".into(),
         shapes: None,
+        copy: None,
+        after_copy: None,
         steps,
     }
 }

@@ -7,9 +7,9 @@ use re_dms_shared::names::MAX_IDENTIFIER_BYTES;
 
 use super::{PlanError, table_label};
 
-/// Checks the step at `position` (from 0).
-pub(super) fn step(position: usize, step: &Step) -> Result<(), PlanError> {
-    let problem = number(position, step).or_else(|| names(&step.table)).or_else(|| match &step.action {
+/// Checks a step that comes after the step with the number `before` (0 for none).
+pub(super) fn step(before: u32, step: &Step) -> Result<(), PlanError> {
+    let problem = number(before, step).or_else(|| names(&step.table)).or_else(|| match &step.action {
         Action::Load(load) => rows(&step.table, load).or_else(|| sets(&step.table, load)),
         Action::Truncate => None,
         Action::Schema(change) => schema(&step.table, change),
@@ -22,9 +22,18 @@ pub(super) fn step(position: usize, step: &Step) -> Result<(), PlanError> {
     }
 }
 
-fn number(position: usize, step: &Step) -> Option<String> {
-    let expected = position + 1;
-    (usize::try_from(step.number) != Ok(expected)).then(|| format!("it is the segment's step {expected}"))
+/// Numbers ascend; there are gaps where an initial copy holds a step already.
+fn number(before: u32, step: &Step) -> Option<String> {
+    (step.number <= before).then(|| format!("it comes after step {before}"))
+}
+
+/// A copy's rows go straight into the table, so that each can only be an insert.
+pub(super) fn copy(step: &Step, load: &Load) -> Result<(), PlanError> {
+    if load.rows.inserts == load.rows.total() {
+        return Ok(());
+    }
+    let problem = "it is a table's copy and holds more than inserts".into();
+    Err(PlanError::Manifest { step: step.number, table: table_label(&step.table), problem })
 }
 
 /// Every change must be about a column that is there.

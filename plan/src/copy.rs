@@ -1,4 +1,5 @@
-//! Staging: a temporary table that looks like the files, COPY into it, and the proof that all rows came.
+//! Staging: a temporary table that looks like the files, COPY into it, and the proof that all rows came. An initial copy
+//! needs none: its files look like the target.
 
 use re_dms_shared::manifest::{
     COPIES_COLUMN, Column, Load, OPERATION_COLUMN, PRESENT_SET_COLUMN, REMOVAL_COLUMN, Table, old_key_column,
@@ -113,6 +114,26 @@ pub(super) fn statements(
     Ok(())
 }
 
+/// Loads a table's initial copy: straight into the target, which must hold nothing, so that no row is there twice.
+pub(super) fn into_table(
+    out: &mut Statements,
+    bucket: &str,
+    settings: &CopySettings,
+    (step, table): (u32, &Table),
+    load: &Load,
+) -> Result<(), PlanError> {
+    let target = tables::target(table);
+    let stage = Stage { step, name: ident(&table.target_name), relation: target, table, load, kept: Vec::new() };
+    out.push(Purpose::CheckEmpty, holds_rows(&stage.relation, 0));
+    // COPY refuses a manifest without files.
+    if load.rows.total() > 0 {
+        let names: Vec<_> = table.columns.iter().map(|column| ident(&column.target_name)).collect();
+        out.push(Purpose::Copy, copy(bucket, settings, &stage, &names)?);
+        out.push(Purpose::CountRows, count_rows(&stage));
+    }
+    Ok(())
+}
+
 fn copy(
     bucket: &str,
     settings: &CopySettings,
@@ -141,9 +162,12 @@ fn copy(
 
 /// Divides by zero unless every row of the files is staged.
 fn count_rows(stage: &Stage<'_>) -> String {
+    holds_rows(&stage.relation, stage.load.rows.total())
+}
+
+/// Divides by zero unless the relation holds so many rows.
+fn holds_rows(relation: &str, rows: u64) -> String {
     format!(
-        "SELECT 1 / COUNT(*) FROM (SELECT COUNT(*) AS \"n\" FROM {}) AS \"c\" WHERE \"c\".\"n\" = {}",
-        stage.relation,
-        stage.load.rows.total()
+        "SELECT 1 / COUNT(*) FROM (SELECT COUNT(*) AS \"n\" FROM {relation}) AS \"c\" WHERE \"c\".\"n\" = {rows}"
     )
 }

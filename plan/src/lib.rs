@@ -152,6 +152,7 @@ pub enum Purpose {
     AlterLayout,
     Truncate,
     CreateStage,
+    CheckEmpty,
     Copy,
     CountRows,
     Delete,
@@ -188,6 +189,7 @@ impl fmt::Display for Purpose {
             Purpose::AlterLayout => "changing how the table lies in Redshift",
             Purpose::Truncate => "emptying the table",
             Purpose::CreateStage => "creating the staging table",
+            Purpose::CheckEmpty => "checking that the table is empty",
             Purpose::Copy => "copying from S3",
             Purpose::CountRows => "counting the copied rows",
             Purpose::Delete => "deleting rows",
@@ -226,17 +228,19 @@ fn plan_staged(input: &Input<'_>, bad: &BTreeMap<Target, Blame>, private: bool) 
     let mut steps = Steps { catalog: input.catalog.clone(), copy: input.copy, loads: 0, private };
     for segment in input.segments {
         let mut skipped = BTreeSet::new();
-        for (position, step) in segment.manifest.steps.iter().enumerate() {
+        let mut before = 0;
+        for step in &segment.manifest.steps {
             let target = Target::of(&step.table);
             let newly = bad.get(&target);
             if newly.is_none() && !input.log.is_quarantined(&target) {
-                steps.add(&mut statements, segment, position, step)?;
+                steps.add(&mut statements, segment, before, step)?;
             } else if skipped.insert(target.clone()) {
                 if let Some(blame) = newly {
                     record.quarantined(segment, &target, blame);
                 }
                 record.skipped(segment, &target);
             }
+            before = step.number;
         }
     }
     statements.about_nothing();
@@ -284,17 +288,19 @@ fn replay_staged(stream: &str, input: &Replay<'_>, private: bool) -> Result<Plan
     let mut record = table_log::Record::after(input.log.last_change());
     let mut steps = Steps { catalog: input.catalog.clone(), copy: input.copy, loads: 0, private };
     for (change, segment) in input.skipped {
-        for (position, step) in segment.manifest.steps.iter().enumerate() {
+        let mut before = 0;
+        for step in &segment.manifest.steps {
             if Target::of(&step.table) == *input.target {
-                if let Some(before) = renamed_from(step).filter(|before| input.log.is_quarantined(before)) {
-                    let (table, before) = (input.target.to_string(), before.to_string());
+                if let Some(old) = renamed_from(step).filter(|old| input.log.is_quarantined(old)) {
+                    let (table, before) = (input.target.to_string(), old.to_string());
                     return Err(PlanError::Waits { table, before });
                 }
                 if held::is_held(step) && !input.approved {
                     return Err(PlanError::Held { table: input.target.to_string() });
                 }
-                steps.add(&mut statements, segment, position, step)?;
+                steps.add(&mut statements, segment, before, step)?;
             }
+            before = step.number;
         }
         record.replayed(segment, input.target, *change);
     }
@@ -355,10 +361,10 @@ impl Steps<'_> {
         &mut self,
         statements: &mut Statements,
         segment: &StagedSegment<'_>,
-        position: usize,
+        before: u32,
         step: &Step,
     ) -> Result<(), PlanError> {
-        check::step(position, step)?;
+        check::step(before, step)?;
         self.loads += 1;
         statements.about(self.loads, segment.manifest.seq, step);
         if !matches!(step.action, Action::Schema(_)) {
@@ -369,6 +375,11 @@ impl Steps<'_> {
                 schema::statements(statements, &mut self.catalog, &step.table, change)?;
             }
             Action::Truncate => statements.push(Purpose::Truncate, tables::empty(&step.table)),
+            Action::Load(load) if segment.manifest.copy.is_some() => {
+                check::copy(step, load)?;
+                statements.bytes += load.files.iter().map(|file| file.bytes).sum::<u64>();
+                copy::into_table(statements, segment.bucket, self.copy, (self.loads, &step.table), load)?;
+            }
             // COPY refuses a manifest without files.
             Action::Load(load) if load.rows.total() == 0 => {}
             Action::Load(load) if self.private => {

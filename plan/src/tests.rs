@@ -6,7 +6,7 @@ mod schema;
 
 use re_dms_shared::Lsn;
 use re_dms_shared::manifest::{
-    Column, Compression, DataFile, FORMAT, Layout, Load, Predecessor, RowCounts, Step,
+    Column, Compression, CopiedTable, DataFile, FORMAT, Layout, Load, Predecessor, RowCounts, Step,
 };
 
 use super::*;
@@ -77,6 +77,8 @@ fn manifest(steps: Vec<(Table, Action)>) -> Manifest {
         transactions: 2,
         captured_by: "re_dms 0.1.0".into(),
         shapes: None,
+        copy: None,
+        after_copy: None,
         steps: steps.map(|((table, action), number)| Step { number, table, action }).collect(),
     }
 }
@@ -443,6 +445,25 @@ fn manifests_that_contradict_themselves_are_refused() {
         load.copy_manifest = "x' CREDENTIALS '".into();
     }
     assert!(problem(orders(), quoted).contains("quote"));
+}
+
+/// A segment that is a table's initial copy.
+fn copied(table: Table, rows: Action) -> Manifest {
+    let copy = CopiedTable { oid: table.oid, schema: "s".into(), name: "t".into(), snapshot: Lsn(0x20) };
+    Manifest { copy: Some(copy), ..manifest(vec![(table, rows)]) }
+}
+
+#[test]
+fn a_copy_goes_straight_into_a_table_that_must_be_empty() {
+    let manifest = copied(orders(), inserts(3));
+    let there = text(&plan_with(&manifest, &complete_catalog(&manifest)).unwrap());
+    let missing = text(&plan_with(&manifest, &Catalog::default()).unwrap());
+    let nothing = load(RowCounts::default(), Vec::new());
+    let nothing = text(&plan_with(&copied(orders(), nothing), &Catalog::default()).unwrap());
+    insta::assert_snapshot!([there, missing, nothing].join("\n\n"));
+    let update = load(RowCounts { inserts: 2, deletes: 1, ..RowCounts::default() }, Vec::new());
+    let error = plan_with(&copied(orders(), update), &Catalog::default()).unwrap_err().to_string();
+    assert!(error.contains("more than inserts"), "{error}");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! `manifest.json`: what a segment is. Written once, last, after every file that it names.
 
 use std::ops::AddAssign;
+mod copied;
 mod layout;
 mod schema;
 
@@ -10,12 +11,17 @@ use sha2::{Digest, Sha256};
 
 use crate::lsn::Lsn;
 use crate::types::RedshiftType;
+pub use copied::{CopiedTable, CopiedTables};
 pub use layout::{Distribution, Encoding, Layout, ParseEncodingError, can_be_layout_key};
 pub use schema::{Fill, OldValues, SchemaChange, TableChange};
 
 /// The newest format that this build reads. Every older one is read too: format 1 knew no [`Operation::Remove`], format 2
-/// no [`Action::Schema`], only [`Compression::Gzip`], and of a table neither [`Layout`] nor columns that are kept.
-pub const FORMAT: u32 = 3;
+/// no [`Action::Schema`], only [`Compression::Gzip`], and of a table neither [`Layout`] nor columns that are kept; format 3 no
+/// [`Manifest::copy`] and [`Manifest::after_copy`].
+pub const FORMAT: u32 = 4;
+
+/// The format of segments of an initial copy and of those that are staged beside it.
+pub const COPY_FORMAT: u32 = 4;
 
 /// The lowest format that says all that the steps hold: what a manifest is written in, so that an older loader goes on as
 /// long as it can.
@@ -43,7 +49,7 @@ pub struct Manifest {
     pub epoch: String,
     /// From 1, without gaps.
     pub seq: u64,
-    /// The segment before this one; none for the first.
+    /// The segment before this one; none for the first, and where it was not there yet: see [`Manifest::after_copy`].
     pub predecessor: Option<Predecessor>,
     /// The end of the segment before; the epoch's consistent point for the first. The segment covers `(start, end]`.
     pub start_lsn: Lsn,
@@ -61,6 +67,14 @@ pub struct Manifest {
     /// capture reads it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shapes: Option<String>,
+    /// The segment is the initial copy of this table: its one load holds inserts alone, in files of the table's columns and
+    /// nothing else, and goes straight into the table, which must be empty. Since format 4.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub copy: Option<CopiedTable>,
+    /// S3 key of the list of copied tables ([`CopiedTables`]), where the segment was staged while the initial copy went
+    /// on. Steps of tables whose snapshot is not before this segment's end are in the copy already. Since format 4.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after_copy: Option<String>,
     /// In the order in which they are to be done; `number` counts from 1.
     pub steps: Vec<Step>,
 }

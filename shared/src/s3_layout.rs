@@ -3,6 +3,11 @@
 //! ```text
 //! {prefix}/{stream}/stream.json                                    the stream's current epoch
 //! {prefix}/{stream}/{epoch}/position.json                          how far an idle stream was confirmed
+//! {prefix}/{stream}/{epoch}/copy.json                              the tables of the initial copy
+//! {prefix}/{stream}/{epoch}/copied.json                            the same once it is done, with their snapshots
+//! {prefix}/{stream}/{epoch}/copy/{oid}-{table}-{n:05}-{attempt}.csv.gz
+//!                                {oid}-{table}-{attempt}.copy.json
+//!                                shapes-{attempt}.json
 //! {prefix}/{stream}/{epoch}/segments/{seq:012}/manifest.json
 //!                                              {step:04}-{table}-{n:03}-{attempt}.csv.gz, or .csv.zst
 //!                                              {step:04}-{table}.copy.json
@@ -38,6 +43,24 @@ impl StreamLayout {
         format!("{}/{epoch}/position.json", self.root)
     }
 
+    /// The tables of the epoch's initial copy.
+    #[must_use]
+    pub fn copy_json(&self, epoch: &str) -> String {
+        format!("{}/{epoch}/copy.json", self.root)
+    }
+
+    /// The tables of the epoch's initial copy once all of them are copied.
+    #[must_use]
+    pub fn copied_json(&self, epoch: &str) -> String {
+        format!("{}/{epoch}/copied.json", self.root)
+    }
+
+    /// The files of the epoch's initial copy.
+    #[must_use]
+    pub fn copy(&self, epoch: &str) -> CopyLayout {
+        CopyLayout { folder: format!("{}/{epoch}/copy", self.root) }
+    }
+
     /// The folder of all of an epoch's segments, ending in a slash.
     #[must_use]
     pub fn segments(&self, epoch: &str) -> String {
@@ -48,6 +71,39 @@ impl StreamLayout {
     #[must_use]
     pub fn segment(&self, epoch: &str, seq: u64) -> SegmentLayout {
         SegmentLayout { folder: format!("{}{seq:012}", self.segments(epoch)) }
+    }
+}
+
+/// Keys of an initial copy's files. They are not in segments' folders: a segment gets its number when its files are there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CopyLayout {
+    folder: String,
+}
+
+impl CopyLayout {
+    /// One data file of a table.
+    #[must_use]
+    pub fn data(
+        &self,
+        (oid, table): (u32, &str),
+        number: u32,
+        attempt: &str,
+        compression: Compression,
+    ) -> String {
+        let suffix = compression.suffix();
+        format!("{}/{oid}-{}-{number:05}-{attempt}.csv{suffix}", self.folder, file_part(table))
+    }
+
+    /// Redshift's own COPY manifest of a table.
+    #[must_use]
+    pub fn copy_manifest(&self, (oid, table): (u32, &str), attempt: &str) -> String {
+        format!("{}/{oid}-{}-{attempt}.copy.json", self.folder, file_part(table))
+    }
+
+    /// The tables' shapes as they are copied.
+    #[must_use]
+    pub fn shapes(&self, attempt: &str) -> String {
+        format!("{}/shapes-{attempt}.json", self.folder)
     }
 }
 
@@ -141,6 +197,13 @@ mod tests {
         );
         assert_eq!(SegmentLayout::of_manifest(&segment.manifest()), Some(segment));
         assert_eq!(StreamLayout::new("", "main").stream_json(), "main/stream.json");
+        let copy = layout.copy("E");
+        assert_eq!(
+            copy.data((7, "public.t"), 1, "a1b2", Compression::Gzip),
+            "warehouse/main/E/copy/7-public.t-00001-a1b2.csv.gz"
+        );
+        assert_eq!(copy.copy_manifest((7, "a b"), "a1b2"), "warehouse/main/E/copy/7-a_b-a1b2.copy.json");
+        assert_eq!(layout.copied_json("E"), "warehouse/main/E/copied.json");
     }
 
     #[test]

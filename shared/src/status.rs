@@ -68,10 +68,30 @@ pub struct CaptureStatus {
     pub resume_error: Option<ResumeError>,
     /// What works and will not for long, with a hint, while it lasts.
     pub warning: Option<String>,
+    /// The initial copy, while it goes on.
+    pub copy: Option<CopyStatus>,
     /// Tables with rows in Redshift that may differ from the source's until they are read again.
     pub needs_resync: Vec<NeedsResync>,
     /// The last failure with its hint, while it lasts.
     pub last_error: Option<String>,
+}
+
+/// How far an initial copy is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct CopyStatus {
+    /// Tables of it.
+    pub tables: u64,
+    /// Tables whose segments are on S3.
+    pub tables_done: u64,
+    /// Rows on S3 since the start of the process.
+    pub rows: u64,
+    /// What the tables that were left at the start of the process take on the source's disk, about.
+    pub bytes_expected: u64,
+    /// The same, of those that are done since.
+    pub bytes_done: u64,
+    /// How long it may still take, if that can be told.
+    pub seconds_left: Option<u64>,
 }
 
 /// A quarantine that could not be ended.

@@ -43,6 +43,18 @@ impl Sandbox {
         Ok(sandbox)
     }
 
+    /// Ends the stream that runs and begins another one of this name, with a capture config merged in.
+    pub fn new_stream(&mut self, name: &str, config: &str) -> Result<()> {
+        self.kill_capture()?;
+        let file = self.dir.path().join(format!("{name}.toml"));
+        let data_dir = self.dir.path().join(name);
+        std::fs::write(
+            &file,
+            format!("stream = \"{name}\"\ndata_dir = \"{}\"\n{config}", data_dir.display()),
+        )?;
+        self.start_what_is_down(&["--config", &file.display().to_string()])
+    }
+
     fn nothing() -> Result<Self> {
         let dir = tempfile::Builder::new().prefix("re_dms-test-").tempdir()?;
         Ok(Self { dir, info: Value::Null })

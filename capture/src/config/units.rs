@@ -13,6 +13,12 @@ impl ByteSize {
         Self(count << 20)
     }
 
+    /// The part that is left without one `share`th of it.
+    #[must_use]
+    pub fn without(self, share: u64) -> Self {
+        Self(self.0 - self.0 / share.max(1))
+    }
+
     /// In bytes.
     #[must_use]
     pub fn bytes(self) -> usize {

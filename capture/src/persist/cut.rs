@@ -11,9 +11,9 @@ use bytes::Bytes;
 use re_dms_shared::columns::Columns;
 use re_dms_shared::types::HASHED;
 
-use super::hmac::Hmac;
 use crate::config::SourceConfig;
 use crate::error::{Error, Result, Who};
+use crate::hmac::Hmac;
 use crate::pgoutput::{self, Cell, Message, Relation, ReplicaIdentity, Tuple};
 
 /// Rewrites what the stream says of tables with such columns.

@@ -63,10 +63,11 @@ impl Relations {
                     self.rewritten_plainly.remove(&oid);
                 }
             }
+            Event::Table { table, .. } if self.is_copied(table.oid) => {}
             Event::Table { created, table } => return self.table_told(created, table),
             Event::Dropped { tables } => {
                 let mut steps = Vec::new();
-                for oid in tables {
+                for oid in tables.into_iter().filter(|oid| !self.is_copied(*oid)).collect::<Vec<_>>() {
                     self.unsettled.remove(&oid);
                     if self.known.tables.contains_key(&oid) {
                         steps.extend(self.drop_known(oid)?);

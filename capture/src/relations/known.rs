@@ -82,6 +82,22 @@ impl KnownTables {
         Ok(Self { ddl_trigger: file.ddl_trigger, tables })
     }
 
+    /// Takes a table as another place knows it; says whether that is news.
+    pub fn take(&mut self, oid: u32, from: &KnownTables) -> bool {
+        match from.tables.get(&oid) {
+            Some(known) => self.tables.insert(oid, known.clone()).as_ref() != Some(known),
+            None => self.tables.remove(&oid).is_some(),
+        }
+    }
+
+    /// Takes a table that is about to be copied, or that is not there to be copied.
+    pub fn put(&mut self, oid: u32, described: Option<&super::Description>) {
+        match described {
+            Some(described) => self.tables.insert(oid, described.known.clone()),
+            None => self.tables.remove(&oid),
+        };
+    }
+
     /// Tables whose rows in Redshift may differ from the source's, with the reasons.
     #[must_use]
     pub fn needing_resync(&self) -> Vec<(String, String)> {

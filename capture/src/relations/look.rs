@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use crate::batch::SourceColumn;
-use crate::error::Result;
+use crate::error::{Error, Result, Who};
 
 /// What `definition.sql` gives for a table.
 #[derive(Clone, Debug, Deserialize)]
@@ -50,7 +50,18 @@ pub struct ColumnNow {
 pub type Look = Box<dyn FnMut(u32) -> Result<Option<TableNow>> + Send>;
 
 impl TableNow {
-    /// The columns that are published, in order.
+    /// Reads what `definition.sql` gives.
+    ///
+    /// # Errors
+    /// If it is not of that form.
+    pub fn read(text: &str) -> Result<Self> {
+        serde_json::from_str(text).map_err(|error| {
+            let what = format!("looking a table up: the answer can't be read: {error}");
+            Error::fatal(Who::Source, what, "report this")
+        })
+    }
+
+    /// The columns that are published, in order. No key is known here.
     pub(super) fn published(&self) -> Vec<SourceColumn> {
         let columns = self.columns.iter().filter(|column| column.published);
         let column = |column: &ColumnNow| {

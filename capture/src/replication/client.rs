@@ -184,6 +184,29 @@ impl ReplicationClient {
         consistent_point.parse().map_err(|_| malformed())
     }
 
+    /// Makes a temporary slot and exports the snapshot of its consistent point: what is committed before that is visible
+    /// in it, and nothing else. Waits as [`Self::create_logical_slot`] does. Slot and snapshot end with the connection,
+    /// or with its next command; transactions that took the snapshot keep it.
+    ///
+    /// # Errors
+    /// If the server refuses.
+    pub async fn export_snapshot(&mut self, slot: &str) -> Result<(Lsn, String), ReplicationError> {
+        let name = sql::ident(slot);
+        let sql = format!("CREATE_REPLICATION_SLOT {name} TEMPORARY LOGICAL {PLUGIN} EXPORT_SNAPSHOT");
+        let rows = self.simple_query(&sql).await?;
+        let malformed = || ReplicationError::Malformed { what: "answer to CREATE_REPLICATION_SLOT" };
+        let [_name, consistent_point, snapshot] = first_row(rows).ok_or_else(malformed)?;
+        Ok((consistent_point.parse().map_err(|_| malformed())?, snapshot))
+    }
+
+    /// Drops a slot.
+    ///
+    /// # Errors
+    /// If the server refuses.
+    pub async fn drop_slot(&mut self, slot: &str) -> Result<(), ReplicationError> {
+        self.simple_query(&format!("DROP_REPLICATION_SLOT {}", sql::ident(slot))).await.map(drop)
+    }
+
     /// Changes whether standbys keep a copy of a slot (PostgreSQL 17 and later).
     ///
     /// # Errors

@@ -53,6 +53,12 @@ pub enum RenderError {
         /// The longest row, in bytes.
         limit: usize,
     },
+    /// What COPY gave is not of its text format.
+    #[error("table {table}: a row of its copy can't be read (hint: report this with the server's version)")]
+    NotCopied {
+        /// `schema.name` on the source.
+        table: String,
+    },
     /// The batch kept a row that has not what its operation needs.
     #[error(
         "table {table}: a row is not complete (hint: resync the table and report it: the batch is to blame)"

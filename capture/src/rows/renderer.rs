@@ -76,10 +76,7 @@ impl FileRows {
                 }
             }
         }
-        let summary = FileSummary { rows: renderer.rows, tallies: renderer.tallies };
-        let bytes = codec.compress(&text)?;
-        let sha256 = sha256_hex(&bytes);
-        Ok(RenderedFile { bytes, sha256, summary })
+        renderer.finish(&text, codec)
     }
 }
 
@@ -89,15 +86,15 @@ fn text_bytes(rows: &LoadData) -> usize {
 }
 
 #[derive(Clone, Copy)]
-struct Row<'a> {
-    operation: Operation,
-    tuple: Tuple<'a>,
-    tail: Tail<'a>,
+pub(super) struct Row<'a> {
+    pub(super) operation: Operation,
+    pub(super) tuple: Tuple<'a>,
+    pub(super) tail: Tail<'a>,
 }
 
 /// What follows the table's columns: the same fields in all rows of a load.
 #[derive(Clone, Copy)]
-enum Tail<'a> {
+pub(super) enum Tail<'a> {
     None,
     /// The old key, in a load of moves.
     OldKey(Tuple<'a>),
@@ -107,7 +104,7 @@ enum Tail<'a> {
     NoRemoval,
 }
 
-struct Renderer<'a> {
+pub(super) struct Renderer<'a> {
     context: &'a LoadContext,
     columns: Vec<ColumnWriter>,
     cursor: Cursor,
@@ -120,7 +117,7 @@ struct Renderer<'a> {
 }
 
 impl<'a> Renderer<'a> {
-    fn new(context: &'a LoadContext, removals_before: u64) -> Self {
+    pub(super) fn new(context: &'a LoadContext, removals_before: u64) -> Self {
         let shape = &context.shape;
         let columns = shape.columns().iter().zip(shape.classes()).zip(shape.rules());
         Self {
@@ -137,8 +134,16 @@ impl<'a> Renderer<'a> {
         }
     }
 
+    /// Makes a file of the text that it has written.
+    pub(super) fn finish(self, text: &[u8], codec: Codec) -> Result<RenderedFile, RenderError> {
+        let summary = FileSummary { rows: self.rows, tallies: self.tallies };
+        let bytes = codec.compress(text)?;
+        let sha256 = sha256_hex(&bytes);
+        Ok(RenderedFile { bytes, sha256, summary })
+    }
+
     /// Appends the row to `out` and counts it.
-    fn push_row(&mut self, row: Row<'_>, out: &mut Vec<u8>) -> Result<(), RenderError> {
+    pub(super) fn push_row(&mut self, row: Row<'_>, out: &mut Vec<u8>) -> Result<(), RenderError> {
         let present_set = match row.operation {
             Operation::Update | Operation::Move => {
                 let known = self.context.present_sets.position(row.tuple, &mut self.cursor);
@@ -182,15 +187,21 @@ impl<'a> Renderer<'a> {
         out: &mut Vec<u8>,
     ) -> Result<(), RenderError> {
         self.row_outcomes.clear();
-        out.extend_from_slice(row.operation.code().as_bytes());
-        out.push(b',');
-        match present_set {
-            Some(position) => out.extend_from_slice(position.to_string().as_bytes()),
-            None => out.push(NULL),
+        let start = out.len();
+        let is_bare = self.context.is_bare;
+        if !is_bare {
+            out.extend_from_slice(row.operation.code().as_bytes());
+            out.push(b',');
+            match present_set {
+                Some(position) => out.extend_from_slice(position.to_string().as_bytes()),
+                None => out.push(NULL),
+            }
         }
         let mut cells = row.tuple.cells();
         for position in 0..self.columns.len() {
-            out.push(b',');
+            if !is_bare || position > 0 {
+                out.push(b',');
+            }
             // A delete's tuple is its key alone.
             let is_left_out = row.operation == Operation::Delete && !self.columns[position].key;
             let cell = if is_left_out { Some(Cell::Null) } else { cells.next() };
@@ -216,6 +227,10 @@ impl<'a> Renderer<'a> {
         }
         if let Tail::OldKey(old_key) = row.tail {
             self.write_old_key(old_key, out)?;
+        }
+        if out.len() == start {
+            // One column with an empty text: a line that is empty might be taken for none.
+            out.extend_from_slice(b"\"\"");
         }
         Ok(())
     }

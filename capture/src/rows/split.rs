@@ -16,6 +16,8 @@ pub struct LoadContext {
     pub(super) present_sets: PresentSets,
     /// Rows have the fields of a removal.
     pub(super) has_removals: bool,
+    /// Rows have the table's columns and nothing else: they go straight into it.
+    pub(super) is_bare: bool,
 }
 
 /// The rows of one file. Never empty.
@@ -69,7 +71,7 @@ pub fn split(shape: Arc<TableShape>, load: LoadData, max_file_bytes: usize) -> (
         FileRows { rows, removals_before }
     });
     let files = files.collect();
-    (LoadContext { shape, present_sets, has_removals }, files)
+    (LoadContext { shape, present_sets, has_removals, is_bare: false }, files)
 }
 
 /// A part ends with the row that brings it to `file_bytes`.
@@ -123,6 +125,12 @@ fn cut_copies(rows: Vec<Copies>, file_bytes: usize) -> Vec<Vec<Copies>> {
 }
 
 impl LoadContext {
+    /// Of a table's initial copy.
+    #[must_use]
+    pub fn copy(shape: Arc<TableShape>) -> Self {
+        Self { shape, present_sets: PresentSets::default(), has_removals: false, is_bare: true }
+    }
+
     /// The table that the load is for.
     #[must_use]
     pub fn shape(&self) -> &TableShape {

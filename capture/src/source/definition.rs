@@ -1,11 +1,11 @@
 //! A table's definition from the catalog.
 
 use super::{Source, failure};
-use crate::error::{Error, Result, Who};
+use crate::error::Result;
 use crate::relations::TableNow;
 
 /// Values are to be printed as the replication stream prints them.
-const FORMS: &str = "SET DateStyle = 'ISO'; SET TimeZone = 'UTC'; SET IntervalStyle = 'postgres'; \
+pub(super) const FORMS: &str = "SET DateStyle = 'ISO'; SET TimeZone = 'UTC'; SET IntervalStyle = 'postgres'; \
                      SET extra_float_digits = 3; SET bytea_output = 'hex'; SET lc_monetary = 'C'";
 
 impl Source {
@@ -14,6 +14,14 @@ impl Source {
     /// # Errors
     /// If the server can't be asked.
     pub async fn definition(&self, table_oid: u32, publication: &str) -> Result<Option<TableNow>> {
+        self.definition_text(table_oid, publication).await?.as_deref().map(TableNow::read).transpose()
+    }
+
+    /// The same as the server's text, which is another one if anything of the table's definition is.
+    ///
+    /// # Errors
+    /// If the server can't be asked.
+    pub async fn definition_text(&self, table_oid: u32, publication: &str) -> Result<Option<String>> {
         let doing = "looking a table up";
         self.client.batch_execute(FORMS).await.map_err(|error| failure(doing, &error))?;
         let row = self
@@ -21,9 +29,6 @@ impl Source {
             .query_opt(include_str!("definition.sql"), &[&i64::from(table_oid), &publication])
             .await
             .map_err(|error| failure(doing, &error))?;
-        let Some(row) = row else { return Ok(None) };
-        serde_json::from_str(row.get(0)).map(Some).map_err(|error| {
-            Error::fatal(Who::Source, format!("{doing}: the answer can't be read: {error}"), "report this")
-        })
+        Ok(row.map(|row| row.get(0)))
     }
 }

@@ -1,5 +1,7 @@
 //! What a failed transaction means.
 
+use re_dms_shared::manifest::Action;
+
 use crate::copy_fault::CopyFault;
 use crate::error::{LoadError, Retry};
 use crate::runner::Runner;
@@ -28,6 +30,9 @@ pub(crate) async fn failure<A: Statements>(
             let seq = segments.first().map_or(0, |segment| segment.manifest.seq);
             return LoadError::LedgerMoved { seq };
         }
+        (Purpose::CheckEmpty, Some(step)) if retry == Retry::Never => {
+            return LoadError::NotEmpty { table: step.target.to_string() };
+        }
         (Purpose::CountRows, Some(step)) if retry == Retry::Never => {
             return LoadError::RowCount {
                 table: step.target.to_string(),
@@ -40,7 +45,7 @@ pub(crate) async fn failure<A: Statements>(
         (Purpose::Copy, Some(step)) if failure.error.to_ascii_lowercase().contains("load into table") => {
             let segment = segments.iter().find(|segment| segment.manifest.seq == step.seq);
             if let Some(segment) = segment
-                && let Some(fault) = copy_fault(runner, segment).await
+                && let Some(fault) = copy_fault(runner, segment, step.number).await
             {
                 return LoadError::Copy { table: step.target.to_string(), fault };
             }
@@ -60,8 +65,15 @@ fn statement(what: String, table: Option<String>, error: &str, retry: Retry) -> 
     }
 }
 
-async fn copy_fault<A: Statements>(runner: &Runner<'_, A>, segment: &StagedSegment<'_>) -> Option<CopyFault> {
-    let folder = segment.manifest_key.strip_suffix("manifest.json")?;
+async fn copy_fault<A: Statements>(
+    runner: &Runner<'_, A>,
+    segment: &StagedSegment<'_>,
+    step: u32,
+) -> Option<CopyFault> {
+    let step = segment.manifest.steps.iter().find(|known| known.number == step)?;
+    let Action::Load(load) = &step.action else { return None };
+    // The folder of the step's files.
+    let folder = &load.copy_manifest[..=load.copy_manifest.rfind('/')?];
     let sql = plan::queries::load_error(segment.bucket, folder);
     match runner.query("reading load errors", sql).await {
         Ok(rows) => rows.first().and_then(|row| CopyFault::from_row(row)),

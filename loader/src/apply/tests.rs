@@ -1,6 +1,6 @@
 //! One segment against every state of the ledger.
 
-use re_dms_shared::manifest::Predecessor;
+use re_dms_shared::manifest::{CopiedTable, Predecessor};
 
 use super::*;
 use crate::fake::{FakeApi, FakeObjects, Fault, load_step};
@@ -21,6 +21,8 @@ fn manifest(seq: u64) -> Manifest {
         transactions: 1,
         captured_by: "test".into(),
         shapes: None,
+        copy: None,
+        after_copy: None,
         steps: vec![load_step(1, "t", "c".into())],
     }
 }
@@ -182,4 +184,28 @@ async fn lost_rows_are_counted() {
     let api = FakeApi::with_ledger(&[(1, "sha1")], [Fault::Fail("\"n\" = 3", "ERROR: division by zero")]);
     let error = load(api, &manifest(2)).await.0.unwrap_err();
     assert_eq!(error.to_string(), "public.t: the files of step 1 hold 3 rows, and Redshift took 5");
+}
+
+#[tokio::test]
+async fn steps_that_a_tables_copy_holds_are_left_out_and_the_others_are_not() {
+    // Staged while three tables were being copied, and before the snapshot of the second one was taken.
+    let mut manifest = manifest(2);
+    manifest.predecessor = None;
+    manifest.after_copy = Some("copied.json".into());
+    manifest.steps =
+        vec![load_step(1, "t", "c1".into()), load_step(2, "u", "c2".into()), load_step(3, "v", "c3".into())];
+    for (step, oid) in manifest.steps.iter_mut().zip(1..) {
+        step.table.oid = oid;
+    }
+    let copied = |oid, snapshot| CopiedTable { oid, schema: "public".into(), name: "t".into(), snapshot };
+    let tables = vec![copied(1, Lsn(0x21)), copied(2, Lsn(0x22))];
+    let copied = CopiedTables { format: 1, shapes: "s".into(), tables };
+    let (message, json) = message(&manifest);
+    let loader = loader(FakeApi::with_ledger(&[(1, "sha1")], []), json);
+    loader.objects.0.lock().unwrap().insert("copied.json".into(), serde_json::to_vec(&copied).unwrap());
+    let loaded = loader.load(&[message], Deadline::after(Duration::from_secs(60))).await.unwrap();
+    assert_eq!(loaded[0].outcome, Outcome::Loaded);
+    let state = loader.api.0.lock().unwrap();
+    let tables: Vec<_> = state.world.inserted.keys().map(String::as_str).collect();
+    assert_eq!(tables, ["public.t", "public.v"]);
 }

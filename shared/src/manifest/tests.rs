@@ -50,6 +50,8 @@ fn example() -> Manifest {
         transactions: 2,
         captured_by: "re_dms 0.1.0".into(),
         shapes: Some("main/E/segments/000000000002/shapes-a1.json".into()),
+        copy: None,
+        after_copy: None,
         steps: vec![
             Step { number: 1, table: table.clone(), action: Action::Truncate },
             Step { number: 2, table: table.clone(), action: Action::Load(load) },
@@ -78,8 +80,8 @@ fn survives_the_round_trip() {
 
 #[test]
 fn a_newer_format_is_refused_whatever_its_shape() {
-    let error = Manifest::from_json(br#"{"format": 4, "anything": "else"}"#).unwrap_err();
-    assert!(error.to_string().contains("format 4"), "{error}");
+    let error = Manifest::from_json(br#"{"format": 5, "anything": "else"}"#).unwrap_err();
+    assert!(error.to_string().contains("format 5"), "{error}");
     assert!(error.to_string().contains("hint: update the loader"), "{error}");
 }
 
@@ -101,6 +103,16 @@ fn zstd_takes_format_3_and_says_so() {
 fn a_manifest_has_the_lowest_format_that_says_all() {
     let steps = example().steps;
     assert_eq!((lowest_format(&steps[..2]), lowest_format(&steps)), (2, 3));
+}
+
+#[test]
+fn what_lies_before_a_tables_snapshot_is_in_its_copy() {
+    let table = CopiedTable { oid: 7, schema: "public".into(), name: "t".into(), snapshot: Lsn(100) };
+    let copied = CopiedTables { format: 1, shapes: "s".into(), tables: vec![table.clone()] };
+    assert!(copied.holds(7, Lsn(100)) && !copied.holds(7, Lsn(101)) && !copied.holds(8, Lsn(1)));
+    let manifest =
+        Manifest { format: COPY_FORMAT, copy: Some(table), after_copy: Some("k".into()), ..example() };
+    assert_eq!(Manifest::from_json(&manifest.to_json().unwrap()).unwrap(), manifest);
 }
 
 /// As the first version wrote it.

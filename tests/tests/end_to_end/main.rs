@@ -8,6 +8,7 @@ mod failover;
 mod faults;
 mod histories;
 mod identity;
+mod initial_copy;
 mod matrix;
 mod ownership;
 mod policies;

@@ -157,6 +157,8 @@ pub(super) async fn drain_to_files(task: &Task) -> Result<Figures> {
         flight: Arc::new(Mutex::new(Flight::new(0, 0, start, None))),
         announce,
         predecessor: None,
+        first_seq: 1,
+        copied: None,
         shapes: None,
         start_lsn: start,
     };

@@ -5,10 +5,12 @@ use sha2::Sha256;
 
 /// A key, ready for use.
 #[derive(Clone)]
-pub(super) struct Hmac(hmac::Hmac<Sha256>);
+pub struct Hmac(hmac::Hmac<Sha256>);
 
 impl Hmac {
-    pub(super) fn new(key: &[u8]) -> Self {
+    /// With a key of any length.
+    #[must_use]
+    pub fn new(key: &[u8]) -> Self {
         match hmac::Hmac::new_from_slice(key) {
             Ok(keyed) => Self(keyed),
             // The trait's other implementations ask for a length.
@@ -17,7 +19,8 @@ impl Hmac {
     }
 
     /// In lower-case hex digits.
-    pub(super) fn hex(&self, text: &[u8]) -> String {
+    #[must_use]
+    pub fn hex(&self, text: &[u8]) -> String {
         hex::encode(self.0.clone().chain_update(text).finalize().into_bytes())
     }
 }

@@ -1,0 +1,219 @@
+//! A table's rows as files on S3: cut at one size, written on the cores there are, each uploaded as soon as it is ready.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use re_dms_shared::manifest::{DataFile, Load, copy_manifest_json};
+use re_dms_shared::s3_layout::CopyLayout;
+use tokio::sync::Semaphore;
+use tokio::task::{JoinError, JoinSet};
+
+use crate::aws::Objects;
+use crate::config::Config;
+use crate::error::{Error, Result, Who};
+use crate::progress::Progress;
+use crate::retry;
+use crate::rows::{Codec, FileSummary, HashedColumns, LoadContext, render_copied};
+
+/// The copy's part of `batch.max_memory`; the stream's own parts get the rest while it goes on.
+pub(crate) const MEMORY_SHARE: u64 = 4;
+
+/// What all tables' files have in common.
+pub(super) struct Files {
+    pub(super) objects: Objects,
+    pub(super) layout: CopyLayout,
+    pub(super) attempt: String,
+    pub(super) progress: Arc<Progress>,
+    codec: Codec,
+    /// Text of PostgreSQL's in a file, about.
+    pub(super) file_bytes: usize,
+    /// Files that are being written or uploaded.
+    permits: Arc<Semaphore>,
+}
+
+impl Files {
+    pub(super) fn new(
+        config: &Config,
+        objects: Objects,
+        layout: CopyLayout,
+        attempt: String,
+        progress: Arc<Progress>,
+    ) -> Self {
+        let (workers, codec) = (config.copy.workers, config.batch.codec);
+        let memory = config.batch.max_memory;
+        let share = memory.bytes() - memory.without(MEMORY_SHARE).bytes();
+        let file_bytes = file_bytes(workers, share).min(config.batch.max_file_bytes.bytes());
+        let permits = Arc::new(Semaphore::new(workers + 1));
+        Self { objects, layout, attempt, progress, codec, file_bytes, permits }
+    }
+}
+
+/// A file that is being read is there once for each worker; one that is being written three times at most: what was
+/// read, its text, and that compressed. One more of the latter is under way than there are workers.
+fn file_bytes(workers: usize, memory: usize) -> usize {
+    (memory / (workers + 3 * (workers + 1))).max(64 << 10)
+}
+
+/// Where a table's rows go.
+pub(super) struct Output {
+    oid: u32,
+    context: Arc<LoadContext>,
+    hashed: Option<Arc<HashedColumns>>,
+    /// What does not fill a file yet.
+    rest: Mutex<Vec<u8>>,
+    last_number: AtomicU32,
+    uploads: Mutex<JoinSet<Result<Staged>>>,
+    staged: Mutex<Vec<Staged>>,
+}
+
+/// A file on S3.
+struct Staged {
+    file: DataFile,
+    summary: FileSummary,
+}
+
+impl Output {
+    pub(super) fn new(oid: u32, context: LoadContext, hashed: Option<HashedColumns>) -> Self {
+        Self {
+            oid,
+            context: Arc::new(context),
+            hashed: hashed.map(Arc::new),
+            rest: Mutex::default(),
+            last_number: AtomicU32::new(0),
+            uploads: Mutex::default(),
+            staged: Mutex::default(),
+        }
+    }
+
+    /// Makes a file of these rows. Waits while too many are under way: that bounds memory.
+    ///
+    /// # Errors
+    /// If an earlier one failed.
+    pub(super) async fn write(&self, files: &Arc<Files>, lines: Vec<u8>) -> Result<()> {
+        {
+            let mut uploads = lock(&self.uploads);
+            while let Some(ended) = uploads.try_join_next() {
+                lock(&self.staged).push(done(ended)?);
+            }
+        }
+        // Never closed.
+        let permit = Arc::clone(&files.permits).acquire_owned().await;
+        let number = self.last_number.fetch_add(1, Ordering::Relaxed) + 1;
+        let (context, hashed) = (Arc::clone(&self.context), self.hashed.clone());
+        let (files, oid) = (Arc::clone(files), self.oid);
+        lock(&self.uploads).spawn(async move {
+            let staged = stage(&files, oid, number, lines, &context, hashed).await;
+            drop(permit);
+            staged
+        });
+        Ok(())
+    }
+
+    /// Rows that are less than a file: they wait for others.
+    pub(super) async fn write_rest(&self, files: &Arc<Files>, lines: Vec<u8>) -> Result<()> {
+        let full = {
+            let mut rest = lock(&self.rest);
+            rest.extend_from_slice(&lines);
+            if rest.len() < files.file_bytes { None } else { Some(std::mem::take(&mut *rest)) }
+        };
+        match full {
+            Some(lines) => self.write(files, lines).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Waits for all files, and says what they are.
+    pub(super) async fn finish(&self, files: &Arc<Files>) -> Result<Load> {
+        let rest = std::mem::take(&mut *lock(&self.rest));
+        if !rest.is_empty() {
+            self.write(files, rest).await?;
+        }
+        let mut uploads = std::mem::take(&mut *lock(&self.uploads));
+        let mut staged = std::mem::take(&mut *lock(&self.staged));
+        while let Some(ended) = uploads.join_next().await {
+            staged.push(done(ended)?);
+        }
+        staged.sort_by(|a, b| a.file.key.cmp(&b.file.key));
+        let table = self.context.shape().source_name();
+        let (data, summaries): (Vec<_>, Vec<_>) =
+            staged.into_iter().map(|staged| (staged.file, staged.summary)).unzip();
+        let summary = self.context.summary(summaries);
+        for altered in &summary.altered {
+            tracing::warn!(
+                table,
+                column = %altered.column,
+                policy = %altered.policy,
+                values = altered.values,
+                "values that Redshift can't hold met a policy"
+            );
+        }
+        let copy_manifest = files.layout.copy_manifest((self.oid, &table), &files.attempt);
+        let json = Bytes::from(copy_manifest_json(files.objects.bucket(), &data));
+        retry::until_done(&files.progress, || files.objects.put(&copy_manifest, json.clone())).await?;
+        Ok(Load {
+            copy_manifest,
+            files: data,
+            compression: files.codec.compression(),
+            rows: summary.rows,
+            present_sets: summary.present_sets,
+            altered: summary.altered,
+        })
+    }
+}
+
+async fn stage(
+    files: &Files,
+    oid: u32,
+    number: u32,
+    lines: Vec<u8>,
+    context: &Arc<LoadContext>,
+    hashed: Option<Arc<HashedColumns>>,
+) -> Result<Staged> {
+    let table = context.shape().source_name();
+    let (context, codec) = (Arc::clone(context), files.codec);
+    // This is where the CPU time goes: not on the threads that serve sockets.
+    let rendered =
+        tokio::task::spawn_blocking(move || render_copied(&lines, &context, hashed.as_deref(), codec)).await;
+    let rendered =
+        rendered.map_err(|error| broken(&error))?.map_err(|error| Error::told(Who::Stream, false, &error))?;
+    let key = files.layout.data((oid, &table), number, &files.attempt, codec.compression());
+    let body = Bytes::from(rendered.bytes);
+    retry::until_done(&files.progress, || files.objects.put(&key, body.clone())).await?;
+    let (rows, bytes) = (rendered.summary.rows.total(), body.len() as u64);
+    files.progress.update(|state| {
+        state.rows_written += rows;
+        state.bytes_written += bytes;
+        if let Some(copy) = &mut state.copy {
+            copy.rows += rows;
+        }
+    });
+    let file = DataFile { key, rows, bytes, sha256: rendered.sha256 };
+    Ok(Staged { file, summary: rendered.summary })
+}
+
+fn done(ended: Result<Result<Staged>, JoinError>) -> Result<Staged> {
+    ended.map_err(|error| broken(&error))?
+}
+
+fn broken(error: &JoinError) -> Error {
+    Error::fatal(Who::Machine, format!("writing a file broke off: {error}"), "report this as a bug")
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_are_small_against_their_share_of_memory() {
+        for workers in 1..=32 {
+            let memory = 64 << 20;
+            let taken = file_bytes(workers, memory) * (workers + 3 * (workers + 1));
+            assert!(taken <= memory && taken > memory / 2, "{workers} workers take {taken}");
+        }
+    }
+}
