@@ -145,7 +145,7 @@ async fn look(
     types.retain(|oid| *oid >= FIRST_UNKNOWN_OID);
     let types = reader.catalog_types(&types).await?;
     let (schema, name) = (now.schema.clone(), now.name.clone());
-    let description = describe(columns, &config.target, &types, now, &key)?;
+    let description = describe(columns, (&config.target, &config.tables), &types, now, &key)?;
     known.put(oid, description.as_ref());
     let shape = description.map(|description| description.shape);
     Ok(RoundTable { oid, schema, name, definition: Some(text), shape, filter, bytes })

@@ -11,7 +11,7 @@ use super::look::TableNow;
 use super::shaping::Shaping;
 use super::types::Types;
 use crate::batch::TableShape;
-use crate::config::TargetNames;
+use crate::config::{TableSettings, TargetNames};
 use crate::error::{Error, Result, Who};
 
 /// A table that is to be copied.
@@ -38,14 +38,15 @@ pub struct KeyColumns {
 /// If it can't be held in Redshift.
 pub fn describe(
     columns: &Columns,
-    names: &TargetNames,
+    (names, tables): (&TargetNames, &TableSettings),
     types: &[catalog::Row],
     mut now: TableNow,
     key: &KeyColumns,
 ) -> Result<Option<Description>> {
     let rows = types.to_vec();
     let types = Types::new(Box::new(move |_| Ok(rows.clone())));
-    let mut shaping = Shaping { columns: columns.clone(), names: names.clone(), types };
+    let mut shaping =
+        Shaping { columns: columns.clone(), names: names.clone(), tables: tables.clone(), types };
     shaping.cut(&mut now);
     let table = (now.schema.as_str(), now.name.as_str());
     shaping.refuse_own_schema(table.0, table.1)?;
@@ -79,6 +80,8 @@ pub fn describe(
         storage: Some(now.storage),
         highest: now.highest(),
         needs_resync: Vec::new(),
+        gone: false,
+        left_out: Vec::new(),
     };
     Ok(Some(Description { shape, known }))
 }
