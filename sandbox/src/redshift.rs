@@ -5,16 +5,20 @@
 //! [`serve`] runs it. Inside: `api` is the protocol, `runner` the life of a statement, `sql` the language, `copy`
 //! the loads, `faults` what goes wrong on demand.
 
+mod alter;
 mod api;
 mod catalog;
 mod copy;
 mod execute;
 mod faults;
+mod isolation;
 mod results;
 mod runner;
 mod sessions;
+mod settings;
 mod sql;
 mod statements;
+mod transaction;
 mod warehouse;
 
 use std::io::IsTerminal;
@@ -25,11 +29,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
 
-pub use faults::{FailExecutions, FaultSettings, LoseAnswers, Loss};
+pub use faults::{Cluster, FailExecutions, FaultSettings, LoseAnswers, Loss, RefuseRequests, RequestFault};
+pub use settings::{Isolation, OpenPoints, Settings};
+pub use statements::Memory;
 
 use copy::Objects;
 use faults::Faults;
+use isolation::History;
 use sessions::Sessions;
+use sql::CopyStrings;
 use statements::Statements;
 use warehouse::Warehouse;
 
@@ -52,6 +60,12 @@ pub struct StandInConfig {
     /// What goes wrong from the start.
     #[serde(default)]
     pub faults: FaultSettings,
+    /// Its isolation and how it reads what is open.
+    #[serde(default)]
+    pub settings: Settings,
+    /// How long it remembers.
+    #[serde(default)]
+    pub memory: Memory,
 }
 
 fn default_region() -> String {
@@ -69,8 +83,28 @@ struct StandIn {
     statements: Mutex<Statements>,
     sessions: Sessions,
     faults: Faults,
+    settings: Mutex<Settings>,
+    /// Who changed what since when.
+    history: Mutex<History>,
+    /// Held over a commit and over the taking of a snapshot.
+    commit_order: tokio::sync::Mutex<()>,
     /// The next `RedshiftQueryId`.
     query_ids: AtomicI64,
+}
+
+impl StandIn {
+    fn settings(&self) -> Settings {
+        *lock(&self.settings)
+    }
+
+    /// How the option strings of COPY are read.
+    fn copy_strings(&self) -> CopyStrings {
+        if self.settings().open_points.copy_strings_are_escaped {
+            CopyStrings::Escaped
+        } else {
+            CopyStrings::Verbatim
+        }
+    }
 }
 
 /// Serves until SIGTERM or ctrl-c. `ready` gets the address once requests are taken.
@@ -85,9 +119,12 @@ pub async fn serve(config: StandInConfig, ready: impl FnOnce(SocketAddr)) -> any
     let stand_in = Arc::new(StandIn {
         warehouse,
         objects: Objects::new(&config.aws_endpoint, &config.region),
-        statements: Mutex::default(),
+        statements: Mutex::new(Statements::new(config.memory)),
         sessions: Sessions::default(),
         faults: Faults::new(config.faults),
+        settings: Mutex::new(config.settings),
+        history: Mutex::default(),
+        commit_order: tokio::sync::Mutex::default(),
         // Never the same after a restart: names that the translation makes hold it.
         query_ids: AtomicI64::new(jiff::Timestamp::now().as_millisecond()),
     });

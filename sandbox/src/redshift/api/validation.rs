@@ -164,6 +164,20 @@ fn check_parameters(submission: &Submission, batch: bool) -> Result<(), ApiError
     Ok(())
 }
 
+/// Open point (l): whatever looks like a parameter is one, and has no value.
+pub(super) fn refuse_colons(submission: &Submission, batch: bool) -> Result<(), ApiError> {
+    for text in texts(submission, batch)? {
+        let mut rest = text.as_str();
+        while let Some(colon) = rest.find(':') {
+            rest = &rest[colon + 1..];
+            if rest.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_') {
+                return Err(ApiError::validation("Parameters are missing for a statement that names some"));
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Parameters as the binder wants them.
 pub(super) fn values(parameters: &[Parameter]) -> Vec<(String, String)> {
     parameters.iter().map(|parameter| (parameter.name.clone(), parameter.value.clone())).collect()

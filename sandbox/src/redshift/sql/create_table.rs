@@ -6,6 +6,7 @@ use super::cursor::Cursor;
 use super::lexer::{Kind, Token};
 use super::names::TableName;
 use super::query;
+use super::touched::Touched;
 use super::types::ColumnType;
 use super::{SqlError, quoted};
 
@@ -55,9 +56,11 @@ pub(super) fn parse(cursor: &mut Cursor<'_>, temporary: bool, tag: &str) -> Resu
     if table.columns.len() > MAX_COLUMNS {
         return Err(SqlError::Refused(format!("tables can have at most {MAX_COLUMNS} columns")));
     }
-    table_attributes(cursor)?;
+    let keys = table_attributes(cursor)?;
     cursor.expect_end()?;
-    Ok(Command::Utility(format!("{head} ({})", table.definition(tag))))
+    table.mark(&keys)?;
+    let sql = format!("{head} ({})", table.definition(tag));
+    Ok(Command::Utility { sql, touched: Touched::reads(table.parents) })
 }
 
 /// A constraint that is always true: it remembers which columns were declared as a key.
@@ -78,8 +81,8 @@ fn selects(tokens: &[Token]) -> bool {
 fn create_as(cursor: &mut Cursor<'_>, head: &str) -> Result<Command, SqlError> {
     table_attributes(cursor)?;
     cursor.expect(&["as"])?;
-    let query = query::translate_query(cursor.rest())?;
-    Ok(Command::Utility(format!("{head} AS {query}")))
+    let (query, reads) = query::translate_query(cursor.rest())?;
+    Ok(Command::Utility { sql: format!("{head} AS {query}"), touched: Touched::reads(reads) })
 }
 
 #[derive(Default)]
@@ -87,6 +90,8 @@ struct Table {
     columns: Vec<Column>,
     /// LIKE clauses, in PostgreSQL's words.
     like: Vec<String>,
+    /// Their tables.
+    parents: Vec<TableName>,
     primary_key: Vec<String>,
     unique: Vec<String>,
 }
@@ -98,13 +103,37 @@ impl Table {
         for column in &self.columns {
             // A primary key's columns are not nullable, whether they say so or not.
             let implied = self.primary_key.contains(&column.name) && !column.not_null;
-            parts.push(format!("{}{}", column.definition, if implied { " NOT NULL" } else { "" }));
+            parts.push(format!(
+                "{}{}{}",
+                column.definition,
+                if implied { " NOT NULL" } else { "" },
+                column.mark_constraints()
+            ));
         }
         let key: Vec<String> = self.primary_key.iter().chain(&self.unique).cloned().collect();
         if !key.is_empty() {
             parts.push(declared_key(&key, tag));
         }
         parts.join(", ")
+    }
+
+    /// Remembers the keys that stand behind the columns.
+    fn mark(&mut self, keys: &Keys) -> Result<(), SqlError> {
+        for (mark, name) in keys {
+            let column = self.columns.iter_mut().find(|column| column.name == *name);
+            let Some(column) = column else {
+                // Another table's, by LIKE: PostgreSQL has the last word.
+                if self.like.is_empty() {
+                    return Err(SqlError::Refused(format!("column \"{name}\" named in key does not exist")));
+                }
+                return Err(SqlError::Unsupported("a key on columns of LIKE".to_owned()));
+            };
+            column.check_key(mark)?;
+            if !column.marks.contains(mark) {
+                column.marks.push(mark);
+            }
+        }
+        Ok(())
     }
 
     fn element(&mut self, cursor: &mut Cursor<'_>, tag: &str) -> Result<(), SqlError> {
@@ -148,6 +177,7 @@ impl Table {
         }
         let defaults = if defaults { " INCLUDING DEFAULTS" } else { "" };
         self.like.push(format!("LIKE {parent} INCLUDING CONSTRAINTS{defaults}"));
+        self.parents.push(parent);
         Ok(())
     }
 }
@@ -163,7 +193,19 @@ pub(super) struct Column {
     unique: bool,
     /// An attribute that only `CREATE TABLE` takes: DISTKEY, SORTKEY, REFERENCES…
     pub(super) table_only: Option<&'static str>,
+    /// What later changes of the column are refused for: see [`MARKS`].
+    marks: Vec<&'static str>,
+    column_type: ColumnType,
+    /// Makes the names of its constraints unique.
+    tag: String,
 }
+
+/// Names of constraints that are always true and only remember something about a column: an encoding that keeps its length
+/// fixed, and that it is part of a distribution or sort key.
+pub(crate) const MARKS: [&str; 3] = ["encoded", "distkey", "sortkey"];
+
+/// The encodings with which a column's length can't be changed.
+const FIXED_LENGTH_ENCODINGS: [&str; 4] = ["bytedict", "runlength", "text255", "text32k"];
 
 impl Column {
     pub(super) fn parse(cursor: &mut Cursor<'_>, tag: &str) -> Result<Self, SqlError> {
@@ -177,6 +219,9 @@ impl Column {
             primary_key: false,
             unique: false,
             table_only: None,
+            marks: Vec::new(),
+            column_type,
+            tag: tag.to_owned(),
         };
         while column.attribute(cursor)? {}
         let mut definition = format!("{} {}", quoted(&column.name), column_type.postgres());
@@ -192,7 +237,32 @@ impl Column {
             definition.push_str(&check);
         }
         column.definition = definition;
+        for mark in column.marks.clone() {
+            column.check_key(mark)?;
+        }
         Ok(column)
+    }
+
+    /// Constraints that remember its marks.
+    pub(super) fn mark_constraints(&self) -> String {
+        let name = quoted(&self.name);
+        let constraint =
+            |mark: &&str| format!(" CONSTRAINT \"{mark}_{}\" CHECK (({name} IS NULL) IS NOT NULL)", self.tag);
+        self.marks.iter().map(constraint).collect()
+    }
+
+    /// What has no order and no hash is no key.
+    fn check_key(&self, mark: &str) -> Result<(), SqlError> {
+        let keyless = matches!(self.column_type, ColumnType::Super | ColumnType::Varbyte(_));
+        if keyless && mark != "encoded" {
+            return Err(SqlError::Refused(format!(
+                "column \"{}\" of type {} can't be a {}",
+                self.name,
+                self.column_type,
+                mark.to_uppercase()
+            )));
+        }
+        Ok(())
     }
 
     /// Reads one attribute; false if there is none.
@@ -208,10 +278,15 @@ impl Column {
             if encoding != "zstd" && !ENCODINGS.contains(&encoding) {
                 return Err(SqlError::Syntax(encoding.to_owned()));
             }
+            if FIXED_LENGTH_ENCODINGS.contains(&encoding) {
+                self.marks.push("encoded");
+            }
         } else if cursor.eat(&["distkey"]) {
             self.table_only = Some("DISTKEY");
+            self.marks.push("distkey");
         } else if cursor.eat(&["sortkey"]) {
             self.table_only = Some("SORTKEY");
+            self.marks.push("sortkey");
         } else if cursor.eat(&["primary", "key"]) {
             self.primary_key = true;
             self.table_only = Some("PRIMARY KEY");
@@ -220,8 +295,10 @@ impl Column {
             self.table_only = Some("UNIQUE");
         } else if cursor.sees(&["identity"]) || cursor.sees(&["generated"]) {
             return Err(SqlError::Unsupported("IDENTITY".to_owned()));
-        } else if cursor.sees(&["references"]) || cursor.sees(&["collate"]) {
-            return Err(SqlError::Unsupported(cursor.word()?.to_uppercase()));
+        } else if cursor.sees(&["references"]) {
+            return Err(SqlError::Unsupported("REFERENCES".to_owned()));
+        } else if cursor.sees(&["collate"]) {
+            return Err(SqlError::Unsupported("COLLATE".to_owned()));
         } else if cursor.sees(&["check"]) {
             return Err(SqlError::Refused("CHECK constraints are not supported.".to_owned()));
         } else {
@@ -242,8 +319,12 @@ fn ends_default(token: &Token) -> bool {
     }
 }
 
+/// Columns of distribution and sort keys, each with its mark.
+type Keys = Vec<(&'static str, String)>;
+
 /// What may follow the columns: `BACKUP`, `DISTSTYLE`, `DISTKEY`, `SORTKEY`, `ENCODE AUTO`.
-fn table_attributes(cursor: &mut Cursor<'_>) -> Result<(), SqlError> {
+fn table_attributes(cursor: &mut Cursor<'_>) -> Result<Keys, SqlError> {
+    let mut keys = Keys::new();
     loop {
         if cursor.eat(&["backup"]) {
             if !cursor.eat(&["yes"]) {
@@ -255,19 +336,21 @@ fn table_attributes(cursor: &mut Cursor<'_>) -> Result<(), SqlError> {
                 return Err(SqlError::Syntax(style.to_owned()));
             }
         } else if cursor.eat(&["distkey"]) {
-            if cursor.column_list()?.len() != 1 {
+            let columns = cursor.column_list()?;
+            if columns.len() != 1 {
                 return Err(cursor.syntax_error());
             }
+            keys.extend(columns.into_iter().map(|column| ("distkey", column)));
         } else if cursor.eat(&["sortkey", "auto"]) || cursor.eat(&["encode", "auto"]) {
         } else if cursor.eat(&["compound", "sortkey"])
             || cursor.eat(&["interleaved", "sortkey"])
             || cursor.eat(&["sortkey"])
         {
-            cursor.column_list()?;
+            keys.extend(cursor.column_list()?.into_iter().map(|column| ("sortkey", column)));
         } else if cursor.sees(&["partition"]) || cursor.sees(&["inherits"]) || cursor.sees(&["tablespace"]) {
             return Err(cursor.syntax_error());
         } else {
-            return Ok(());
+            return Ok(keys);
         }
     }
 }
