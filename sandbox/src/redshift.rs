@@ -2,8 +2,8 @@
 //! checked and translated, and COPY from S3 done for real. What Redshift refuses is refused in Redshift's words, what
 //! the stand-in does not know is refused too, and nothing passes unread.
 //!
-//! [`serve`] runs it. Inside: `api` is the protocol, `runner` the life of a statement, `sql` the language, `copy`
-//! the loads, `faults` what goes wrong on demand.
+//! [`serve`] runs it. Inside: `api` is the protocol, `wire` PostgreSQL's beside it, `runner` the life of a statement, `sql`
+//! the language, `copy` the loads, `transaction` locks and conflicts, `faults` what goes wrong on demand.
 
 mod alter;
 mod api;
@@ -20,6 +20,7 @@ mod sql;
 mod statements;
 mod transaction;
 mod warehouse;
+mod wire;
 
 use std::io::IsTerminal;
 use std::net::SocketAddr;
@@ -32,6 +33,7 @@ use serde::{Deserialize, Serialize};
 pub use faults::{Cluster, FailExecutions, FaultSettings, LoseAnswers, Loss, RefuseRequests, RequestFault};
 pub use settings::{Isolation, OpenPoints, Settings};
 pub use statements::Memory;
+pub use wire::WireConfig;
 
 use copy::Objects;
 use faults::Faults;
@@ -63,6 +65,9 @@ pub struct StandInConfig {
     /// Its isolation and how it reads what is open.
     #[serde(default)]
     pub settings: Settings,
+    /// PostgreSQL's protocol, if it is to be spoken.
+    #[serde(default)]
+    pub wire: Option<WireConfig>,
     /// How long it remembers.
     #[serde(default)]
     pub memory: Memory,
@@ -83,6 +88,7 @@ struct StandIn {
     statements: Mutex<Statements>,
     sessions: Sessions,
     faults: Faults,
+    cancels: wire::Cancels,
     settings: Mutex<Settings>,
     /// Who changed what since when.
     history: Mutex<History>,
@@ -107,11 +113,20 @@ impl StandIn {
     }
 }
 
-/// Serves until SIGTERM or ctrl-c. `ready` gets the address once requests are taken.
+/// Where a stand-in listens.
+#[derive(Clone, Copy, Debug)]
+pub struct Addresses {
+    /// The Data API and the control endpoint.
+    pub http: SocketAddr,
+    /// PostgreSQL's protocol.
+    pub wire: Option<SocketAddr>,
+}
+
+/// Serves until SIGTERM or ctrl-c. `ready` gets the addresses once requests are taken.
 ///
 /// # Errors
 /// The warehouse can't be reached or prepared, or the address can't be listened on.
-pub async fn serve(config: StandInConfig, ready: impl FnOnce(SocketAddr)) -> anyhow::Result<()> {
+pub async fn serve(config: StandInConfig, ready: impl FnOnce(Addresses)) -> anyhow::Result<()> {
     start_log(&config.log);
     let warehouse = Warehouse::prepare(&config.warehouse_url).await.context(
         "the warehouse can't be prepared (hint: is its PostgreSQL running, and the user a superuser?)",
@@ -122,6 +137,7 @@ pub async fn serve(config: StandInConfig, ready: impl FnOnce(SocketAddr)) -> any
         statements: Mutex::new(Statements::new(config.memory)),
         sessions: Sessions::default(),
         faults: Faults::new(config.faults),
+        cancels: wire::Cancels::default(),
         settings: Mutex::new(config.settings),
         history: Mutex::default(),
         commit_order: tokio::sync::Mutex::default(),
@@ -132,9 +148,27 @@ pub async fn serve(config: StandInConfig, ready: impl FnOnce(SocketAddr)) -> any
         .await
         .with_context(|| format!("can't listen on {}", config.listen))?;
     let address = listener.local_addr()?;
+    let mut addresses = Addresses { http: address, wire: None };
+    let wire = match config.wire {
+        None => None,
+        Some(config) => {
+            let listener = tokio::net::TcpListener::bind(config.listen)
+                .await
+                .with_context(|| format!("can't listen on {}", config.listen))?;
+            addresses.wire = Some(listener.local_addr()?);
+            Some(wire::serve(stand_in.clone(), listener, config))
+        }
+    };
+    let wire = async {
+        match wire {
+            Some(wire) => wire.await,
+            None => std::future::pending().await,
+        }
+    };
     tracing::info!(%address, "the stand-in for Redshift takes requests");
-    ready(address);
+    ready(addresses);
     tokio::select! {
+        () = wire => {}
         served = axum::serve(listener, api::router(stand_in)) => served.context("the server ended")?,
         () = asked_to_stop() => tracing::info!("the stand-in for Redshift stops"),
     }

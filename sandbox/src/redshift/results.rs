@@ -1,5 +1,7 @@
 //! Result sets, and their Data API's form: every value by its type as one of the `Field` union's members.
 
+use std::borrow::Cow;
+
 use serde_json::{Value, json};
 use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Column, Error, SimpleQueryMessage};
@@ -19,6 +21,13 @@ pub(super) struct ResultColumn {
     pub(super) name: String,
     pub(super) column_type: Type,
     pub(super) modifier: i32,
+}
+
+impl ResultColumn {
+    /// A value of it as Redshift prints it.
+    pub(super) fn text<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        redshift_text(text, &self.column_type)
+    }
 }
 
 impl ResultSet {
@@ -80,9 +89,16 @@ fn field(text: &str, column_type: &Type) -> Value {
         },
         // Timestamps have a fraction at all times.
         Type::TIMESTAMP if !text.contains('.') => string(&format!("{text}.0")),
-        Type::BYTEA => string(text.strip_prefix("\\x").unwrap_or(text)),
-        Type::JSONB => string(&compact(text)),
-        _ => string(text),
+        _ => string(&redshift_text(text, column_type)),
+    }
+}
+
+/// A value's text as Redshift prints it.
+fn redshift_text<'a>(text: &'a str, column_type: &Type) -> Cow<'a, str> {
+    match *column_type {
+        Type::BYTEA => Cow::Borrowed(text.strip_prefix("\\x").unwrap_or(text)),
+        Type::JSONB => Cow::Owned(compact(text)),
+        _ => Cow::Borrowed(text),
     }
 }
 

@@ -22,7 +22,7 @@ pub(crate) use alter_table::{Removal, Widening};
 pub(crate) use command::{Command, parse};
 pub(crate) use copy_statement::{CopyStatement, FileCompression, TimeFormat};
 pub(crate) use create_table::MARKS;
-pub(crate) use lexer::{CopyStrings, Token, literal, quoted, tokens, tokens_with};
+pub(crate) use lexer::{CopyStrings, Kind, Token, literal, quoted, split, tokens, tokens_with, words};
 pub(crate) use names::TableName;
 pub(crate) use parameters::bind;
 pub(crate) use touched::{Touched, Write};

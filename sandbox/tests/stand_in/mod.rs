@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use re_dms_sandbox::error::Part;
 use re_dms_sandbox::postgres::{PostgresBinaries, PostgresOptions, PostgresServer, Wanted};
 use re_dms_sandbox::processes::{Launch, StopOnDrop};
-use re_dms_sandbox::redshift::{StandInConfig, serve};
+use re_dms_sandbox::redshift::{Addresses, StandInConfig, serve};
 use re_dms_sandbox::{places, ports};
 use rustix::process::Signal;
 use tempfile::TempDir;
@@ -70,21 +70,24 @@ impl Servers {
             "warehouse_url": self.warehouse.url(),
             "aws_endpoint": self.aws_endpoint,
             "log": "warn",
+            "wire": { "listen": "127.0.0.1:0", "user": "awsuser", "password": "a password" },
         });
         let mut config: StandInConfig = serde_json::from_value(config).unwrap();
         change(&mut config);
         let (ready, address) = tokio::sync::oneshot::channel();
-        let task = tokio::spawn(serve(config, |address| {
-            let _ = ready.send(address);
+        let task = tokio::spawn(serve(config, |addresses| {
+            let _ = ready.send(addresses);
         }));
-        let address = tokio::time::timeout(Duration::from_secs(60), address).await.unwrap().unwrap();
-        Served { address, task }
+        let Addresses { http: address, wire } =
+            tokio::time::timeout(Duration::from_secs(60), address).await.unwrap().unwrap();
+        Served { address, wire: wire.unwrap(), task }
     }
 }
 
 /// A running stand-in.
 pub(crate) struct Served {
     pub(crate) address: SocketAddr,
+    pub(crate) wire: SocketAddr,
     task: tokio::task::JoinHandle<anyhow::Result<()>>,
 }
 

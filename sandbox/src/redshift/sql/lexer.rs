@@ -86,6 +86,46 @@ pub(crate) fn tokens_with(sql: &str, options: CopyStrings) -> Result<Vec<Token>,
     Ok(tokens)
 }
 
+/// The statements of a text, which semicolons part.
+pub(crate) fn split(sql: &str) -> Result<Vec<&str>, SqlError> {
+    let mut lexer = Lexer { rest: sql, strings: Strings::Escaped };
+    let mut statements = Vec::new();
+    let mut start = 0;
+    let mut first = None;
+    loop {
+        let token = lexer.next()?;
+        let end = sql.len() - lexer.rest.len();
+        match token {
+            Some(Token { kind: Kind::Symbol(";"), .. }) | None => {
+                if first.take().is_some() {
+                    statements.push(sql[start..end].trim());
+                }
+                start = end;
+                lexer.strings = Strings::Escaped;
+                if token.is_none() {
+                    return Ok(statements);
+                }
+            }
+            Some(token) => {
+                if first.is_none() && token.kind == Kind::Word("copy".to_owned()) {
+                    lexer.strings = Strings::Verbatim;
+                }
+                first.get_or_insert(token);
+            }
+        }
+    }
+}
+
+/// The words at a statement's beginning, for messages; names without their quotes.
+pub(crate) fn words(sql: &str) -> Vec<String> {
+    let mut lexer = Lexer { rest: sql, strings: Strings::Escaped };
+    let mut words = Vec::new();
+    while let Ok(Some(Token { kind: Kind::Word(word) | Kind::Quoted(word), .. })) = lexer.next() {
+        words.push(word);
+    }
+    words
+}
+
 /// Text that sqlparser's Redshift dialect reads back into the same tokens.
 pub(crate) fn render(tokens: &[Token]) -> String {
     let mut text = String::new();
@@ -339,6 +379,18 @@ mod tests {
     fn copy_may_take_escapes_too() {
         let tokens = tokens_with(r"COPY t FROM 's3://b/k' NULL AS '\0'", CopyStrings::Escaped).unwrap();
         assert_eq!(tokens.last().map(|token| &token.kind), Some(&Kind::Text("\0".to_owned())));
+    }
+
+    #[test]
+    fn semicolons_part_statements_unless_they_are_quoted() {
+        let text = "select ';', \"a;b\" -- ;\n; ; copy t from 's3://b/k' null as '\\'; select '\\';'";
+        assert_eq!(
+            split(text).unwrap(),
+            ["select ';', \"a;b\" -- ;\n;", "copy t from 's3://b/k' null as '\\';", "select '\\';'"]
+        );
+        assert_eq!(split(" ; -- nothing\n").unwrap(), Vec::<&str>::new());
+        assert!(split("select 'a").is_err());
+        assert_eq!(words("CREATE /* x */ TABLE \"T\" (a INT)"), ["create", "table", "t"]);
     }
 
     #[test]
