@@ -15,6 +15,7 @@ mod quarantine;
 mod replication;
 mod schema_changes;
 mod set_back;
+mod stand_in;
 mod stress;
 mod types;
 mod versions;
