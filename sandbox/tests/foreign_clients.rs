@@ -12,7 +12,8 @@ use tokio::process::Command;
 async fn run(command: &mut Command) -> (bool, String) {
     let output = command.kill_on_drop(true).output().await.unwrap();
     let (told, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    (output.status.success(), format!("{told}{errors}"))
+    let ended = if output.status.success() { String::new() } else { format!("{}\n", output.status) };
+    (output.status.success(), format!("{told}{errors}{ended}"))
 }
 
 fn python(servers: &Servers, stand_in: &Served, script: &str) -> Command {

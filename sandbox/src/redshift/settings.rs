@@ -43,7 +43,7 @@ pub struct OpenPoints {
     pub copy_row_megabytes: u32,
     /// (k) A backslash in COPY's option strings is an escape, as in any other string.
     pub copy_strings_are_escaped: bool,
-    /// (l) `:name` is taken for a parameter wherever it stands, also in literals and casts.
+    /// (l) Without Parameters, `::type` is taken for one, which has no value. Literals are not: AWS's examples hold ARNs.
     pub colons_are_parameters: bool,
 }
 

@@ -31,4 +31,4 @@ for statement, words in [("SELECT 1 / 0", "division by zero"), ("CREATE TABLE x 
         assert words in str(error), error
     else:
         raise AssertionError(f"{statement} passed")
-print("awswrangler: done")
+print("awswrangler: done", flush=True)

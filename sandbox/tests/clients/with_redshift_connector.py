@@ -140,4 +140,4 @@ assert frame["n"].tolist() == [2**13, 2**13], frame
 connection.commit()
 other.close()
 connection.close()
-print("redshift_connector: done")
+print("redshift_connector: done", flush=True)

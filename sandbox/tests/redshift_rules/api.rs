@@ -22,6 +22,7 @@ pub(crate) async fn all(servers: &Servers, api: &Api) -> Vec<Outcome> {
         (23, "tokens", tokens(api).await),
         (23, "sessions", sessions(api).await),
         (23, "what is remembered, and how long", memory(servers).await),
+        (23, "what the documents leave open", open_points(servers).await),
         (24, "faults", faults(servers).await),
     ]
 }
@@ -261,6 +262,41 @@ async fn memory(servers: &Servers) -> Result<(), String> {
         Ok(_) => Err("the statement was remembered for too long".to_owned()),
         Err(error) => expect(refusal(&error).0.as_str(), "ResourceNotFoundException"),
     }
+}
+
+/// The other reading, changed while it runs.
+async fn open_points(servers: &Servers) -> Result<(), String> {
+    let stand_in = servers.stand_in(|_| {}).await;
+    let api = Api::of(&stand_in.endpoint(), &servers.aws_endpoint).await;
+    api.run("CREATE TABLE opened (a INT, j SUPER)").await?;
+    api.put("open/null", b"\"\\N\",1\n".to_vec()).await;
+    let copy = format!("COPY opened FROM 's3://{BUCKET}/open/null' IAM_ROLE default CSV");
+    let alter = |name: &str| {
+        vec![
+            format!("ALTER TABLE opened ADD COLUMN {name} INT"),
+            format!("COPY opened (a, j) {}", &copy[12..]),
+        ]
+    };
+    let commit = ["INSERT INTO opened (a) VALUES (5)", "COMMIT", "SELECT 1 / 0"].map(str::to_owned);
+    ensure(api.run(&copy).await?.result_rows() == 1, "a quoted NULL is NULL, and counted")?;
+    api.run("SELECT '1'::int").await?;
+    fails(api.batch(&alter("b")).await, "altered")?;
+    fails(api.batch(&commit).await, "transaction control")?;
+    expect(api.rows("SELECT COUNT(*) FROM opened WHERE a = 5").await?.as_str(), "0")?;
+    let client = tokio::net::TcpStream::connect(stand_in.address).await.unwrap();
+    let other = serde_json::json!({"open_points": {
+        "copies_report_rows": false, "colons_are_parameters": true, "copies_may_follow_alter": true, "batches_may_commit": true,
+    }});
+    control(client, "PATCH", "/_standin/settings", &other.to_string()).await?;
+    ensure(api.run(&copy).await?.result_rows() == -1, "rows are not told")?;
+    fails(api.run("SELECT '1'::int").await, "ValidationException")?;
+    api.batch(&alter("b")).await?;
+    fails(api.batch(&commit).await, "division by zero")?;
+    expect(api.rows("SELECT COUNT(*) FROM opened WHERE a = 5").await?.as_str(), "1")?;
+    let client = tokio::net::TcpStream::connect(stand_in.address).await.unwrap();
+    let other = serde_json::json!({"open_points": {"quoted_fields_may_be_null": false}});
+    control(client, "PATCH", "/_standin/settings", &other.to_string()).await?;
+    fails(api.run(&format!("COPY opened (a, j) {}", &copy[12..])).await, "failed")
 }
 
 async fn faults(servers: &Servers) -> Result<(), String> {

@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::error::ApiError;
-use super::{describe, listing, results, submit};
+use super::{catalog, describe, listing, results, submit};
 use crate::redshift::faults::{FaultSettings, Loss};
 use crate::redshift::{Settings, StandIn, lock};
 
@@ -134,7 +134,11 @@ async fn answer(stand_in: &Arc<StandIn>, operation: &str, body: &[u8]) -> Result
         "CancelStatement" => describe::cancel(stand_in, body)?,
         "ListStatements" => listing::statements(stand_in, body)?,
         "ListSessions" => listing::sessions(stand_in, body)?,
-        "GetStatementResultV2" | "DescribeTable" | "ListTables" | "ListSchemas" | "ListDatabases" => {
+        "ListDatabases" => catalog::databases(stand_in, body)?,
+        "ListSchemas" => catalog::schemas(stand_in, body).await?,
+        "ListTables" => catalog::tables(stand_in, body).await?,
+        "DescribeTable" => catalog::describe(stand_in, body).await?,
+        "GetStatementResultV2" => {
             return Err(ApiError::validation(format!("{operation} is not supported by the stand-in")));
         }
         _ => return Err(ApiError::UnknownOperation),
