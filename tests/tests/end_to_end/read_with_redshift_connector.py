@@ -11,5 +11,5 @@ connection = redshift_connector.connect(
 cursor = connection.cursor()
 cursor.execute("SELECT id, name, doc, at FROM public.rich WHERE id = %s", (1,))
 print(cursor.fetchall())
-cursor.execute("SELECT COUNT(*) FROM re_dms.ledger_sandbox")
+cursor.execute("SELECT COUNT(*) FROM re_dms.ledger_main")
 assert cursor.fetchone()[0] > 0
