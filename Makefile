@@ -25,7 +25,7 @@ setup: ## Install what is missing: .venv, a C compiler (as root)
 	@tools/setup
 
 .PHONY: testsetup
-testsetup: ## Install what only the tests need, too: .postgresql, with npm
+testsetup: ## Install what only the tests need, too: clients in .venv, .postgresql with npm
 	@tools/setup tests
 
 # Cargo tells a crate of one clone from the same crate of another only by its files' times: in a cache that was last used

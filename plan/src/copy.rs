@@ -123,7 +123,8 @@ pub(super) fn into_table(
     load: &Load,
 ) -> Result<(), PlanError> {
     let target = tables::target(table);
-    let stage = Stage { step, name: ident(&table.target_name), relation: target, table, load, kept: Vec::new() };
+    let stage =
+        Stage { step, name: ident(&table.target_name), relation: target, table, load, kept: Vec::new() };
     out.push(Purpose::CheckEmpty, holds_rows(&stage.relation, 0));
     // COPY refuses a manifest without files.
     if load.rows.total() > 0 {

@@ -1,6 +1,7 @@
 //! The Redshift stand-in as a part of the sandbox: its config file, its start, its end.
 
 use std::fs;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
@@ -9,8 +10,19 @@ use serde_json::{Map, Value};
 use crate::error::{Error, Part, Result};
 use crate::ministack::REGION;
 use crate::processes::{Launch, OWNER_VARIABLE, Process};
+use crate::redshift::WireConfig;
 use crate::state::{Folder, State};
 use crate::{health, places};
+
+/// Who may come in by PostgreSQL's protocol.
+const USER: &str = "awsuser";
+const PASSWORD: &str = "sandbox";
+
+/// Where clients of PostgreSQL's protocol find it.
+#[must_use]
+pub fn url(wire_port: u16, database: &str) -> String {
+    format!("postgres://{USER}:{PASSWORD}@127.0.0.1:{wire_port}/{database}")
+}
 
 const READY_WITHIN: Duration = Duration::from_secs(30);
 
@@ -19,7 +31,7 @@ const READY_WITHIN: Duration = Duration::from_secs(30);
 ///
 /// # Errors
 /// The file can't be used.
-pub fn configure(folder: &Folder, state: &State, port: u16) -> Result<bool> {
+pub fn configure(folder: &Folder, state: &State, port: u16, wire_port: u16) -> Result<bool> {
     let path = folder.redshift_config();
     let before = fs::read(&path).unwrap_or_default();
     let mut config: Map<String, Value> = serde_json::from_slice(&before).unwrap_or_default();
@@ -27,6 +39,12 @@ pub fn configure(folder: &Folder, state: &State, port: u16) -> Result<bool> {
     config.insert("warehouse_url".into(), state.warehouse_url.as_str().into());
     config.insert("aws_endpoint".into(), state.aws_endpoint.as_str().into());
     config.insert("region".into(), REGION.into());
+    let wire = WireConfig {
+        listen: SocketAddr::from((Ipv4Addr::LOCALHOST, wire_port)),
+        user: USER.to_owned(),
+        password: PASSWORD.to_owned(),
+    };
+    config.insert("wire".into(), serde_json::to_value(wire).unwrap_or_default());
     let after = format!("{:#}\n", Value::Object(config)).into_bytes();
     let changed = before != after;
     if changed {

@@ -170,6 +170,10 @@ pub struct State {
     /// Process ids by part.
     pub pids: BTreeMap<String, u32>,
 
+    /// The stand-in by PostgreSQL's protocol, as `psql` takes it.
+    pub redshift_url: String,
+    /// Where the stand-in takes faults and settings.
+    pub redshift_control_endpoint: String,
     /// The processes as they were started: see [`Process`].
     pub processes: BTreeMap<String, Process>,
     /// Ports by part, kept over `down` and `up`.

@@ -10,6 +10,9 @@ use crate::postgres::{PostgresBinaries, PostgresOptions, PostgresServer, Wanted}
 use crate::state::{Folder, State};
 use crate::{capture, ministack, places, ports, stand_in};
 
+/// The stand-in's second port, by its name among the ports.
+const REDSHIFT_WIRE: &str = "redshift_wire";
+
 /// What is asked for.
 #[derive(Clone, Debug)]
 pub struct UpOptions {
@@ -171,7 +174,12 @@ impl Up {
             (Some(_), Some(port)) => port,
             (_, earlier) => ports::free_preferably(earlier)?,
         };
-        let changed = stand_in::configure(&self.folder, &self.state, port)?;
+        let earlier = self.state.ports.get(REDSHIFT_WIRE).copied();
+        let wire_port = match (self.state.running(Part::Redshift), earlier) {
+            (Some(_), Some(port)) => port,
+            _ => ports::free_preferably(earlier)?,
+        };
+        let changed = stand_in::configure(&self.folder, &self.state, port, wire_port)?;
         if changed {
             stop_part(&self.folder, &mut self.state, Part::Redshift).await;
         }
@@ -179,7 +187,10 @@ impl Up {
             let process = stand_in::start(&self.folder, port).await?;
             self.took_up(Part::Redshift, process, port);
         }
+        self.state.ports.insert(REDSHIFT_WIRE.to_owned(), wire_port);
         self.state.redshift_data_endpoint = format!("http://127.0.0.1:{port}");
+        self.state.redshift_control_endpoint = format!("http://127.0.0.1:{port}/_standin");
+        self.state.redshift_url = stand_in::url(wire_port, deploy::DATABASE);
         self.state.save(&self.folder)
     }
 

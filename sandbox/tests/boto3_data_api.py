@@ -296,7 +296,7 @@ def test_requests_are_validated():
     refused("ValidationException", api.batch_execute_statement, Sqls=["SELECT 1"] * 41, **TARGET)
     refused("ValidationException", api.describe_statement, Id="nonsense")
     refused("ResourceNotFoundException", api.describe_statement, Id=str(uuid.uuid4()))
-    refused("ValidationException", api.list_tables, **TARGET)
+    refused("ValidationException", api.get_statement_result_v2, Id=run("SELECT 1")["Id"])
     failed(run("SELECT 1; SELECT 2"), "multiple commands")
     failed(run("SELECT pg_sleep(1)"), "the function pg_sleep is not supported by the stand-in")
     failed(batch("BEGIN", "SELECT 1"), "transaction control")
@@ -452,6 +452,24 @@ def test_the_catalog_speaks_redshift():
     assert query(f"SELECT \"column\", type FROM pg_table_def WHERE tablename = '{name}' AND \"column\" = 'b'") == [["b", "character varying(10)"]]
     assert query("SELECT COUNT(*) FROM svv_tables WHERE table_schema LIKE 're_dms_standin%'") == [[0]]
     failed(run("SELECT * FROM re_dms_standin_data.load_error"), "does not exist")
+
+
+def test_the_catalog_is_listed():
+    name = table("a BIGINT NOT NULL, b VARCHAR(10), c DECIMAL(20,4)")
+    assert api.list_databases(**TARGET)["Databases"] == [DATABASE]
+    assert "public" in api.list_schemas(SchemaPattern="pub%", **TARGET)["Schemas"]
+    assert not [known for known in api.list_schemas(**TARGET)["Schemas"] if known.startswith("re_dms_standin")]
+    found = api.list_tables(SchemaPattern="public", TablePattern=name, **TARGET)["Tables"]
+    assert found == [{"schema": "public", "name": name, "type": "TABLE"}], found
+    pages = [page["ColumnList"] for page in api.get_paginator("describe_table").paginate(
+        Schema="public", Table=name, MaxResults=2, **TARGET)]
+    assert [len(page) for page in pages] == [2, 1], pages
+    columns = [(column["name"], column["typeName"], column["nullable"], column["length"], column["precision"], column["scale"])
+               for page in pages for column in page]
+    assert columns == [("a", "bigint", 0, 0, 64, 0), ("b", "character varying", 1, 10, 0, 0), ("c", "numeric", 1, 0, 20, 4)], columns
+    refused("ValidationException", api.describe_table, Schema="public", Table="nowhere", **TARGET)
+    refused("ValidationException", api.list_tables, WorkgroupName="sandbox", Database="elsewhere")
+    refused("ValidationException", api.list_tables, Database=DATABASE)
 
 
 def test_truncate_commits():

@@ -55,6 +55,16 @@ impl Sandbox {
         self.start_what_is_down(&["--config", &file.display().to_string()])
     }
 
+    /// As [`Sandbox::up_with`], with a stand-in for Redshift that has other settings or faults.
+    pub fn up_with_redshift(redshift: &Value, config: &str) -> Result<Self> {
+        let mut sandbox = Self::nothing()?;
+        std::fs::write(sandbox.dir.path().join("redshift.json"), redshift.to_string())?;
+        let file = sandbox.dir.path().join("merge.toml");
+        std::fs::write(&file, config)?;
+        sandbox.start_what_is_down(&["--config", &file.display().to_string()])?;
+        Ok(sandbox)
+    }
+
     fn nothing() -> Result<Self> {
         let dir = tempfile::Builder::new().prefix("re_dms-test-").tempdir()?;
         Ok(Self { dir, info: Value::Null })

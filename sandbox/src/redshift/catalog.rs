@@ -3,7 +3,85 @@
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Error};
 
-use super::sql::{ColumnType, TableName};
+use super::sql::{ColumnType, SqlError, TableName};
+
+/// Why a statement failed: Redshift's words, without `ERROR: `, and the SQLSTATE that drivers look at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Failure {
+    pub(super) code: String,
+    pub(super) message: String,
+}
+
+/// Redshift's own errors are internal ones to drivers.
+const INTERNAL: &str = "XX000";
+
+impl From<String> for Failure {
+    fn from(message: String) -> Self {
+        Self { code: INTERNAL.to_owned(), message }
+    }
+}
+
+impl From<&str> for Failure {
+    fn from(message: &str) -> Self {
+        message.to_owned().into()
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::of(&error, "")
+    }
+}
+
+impl From<SqlError> for Failure {
+    fn from(error: SqlError) -> Self {
+        let code = match error {
+            SqlError::Syntax(_) => "42601",
+            SqlError::Refused(_) | SqlError::Unsupported(_) => "0A000",
+        };
+        Self { code: code.to_owned(), message: error.to_string() }
+    }
+}
+
+impl Failure {
+    /// PostgreSQL's refusal of a statement that changes `table`.
+    pub(super) fn of(error: &Error, table: &str) -> Self {
+        let conflict = error.code() == Some(&SqlState::T_R_SERIALIZATION_FAILURE);
+        let code = error.code().filter(|_| !conflict).map_or(INTERNAL, SqlState::code);
+        Self { code: code.to_owned(), message: message_for(error, table) }
+    }
+}
+
+/// A table that a statement touches.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Found {
+    pub(super) oid: u32,
+    /// False for one that was made after the transaction's snapshot was taken.
+    pub(super) in_snapshot: bool,
+    /// Temporary, or a system table: nobody else changes it.
+    pub(super) private: bool,
+    pub(super) is_view: bool,
+}
+
+/// Looks a table up; None if there is none. Names are resolved by the newest catalog, rows are seen by the snapshot.
+pub(super) async fn find(client: &Client, table: &TableName) -> Result<Option<Found>, Error> {
+    const QUERY: &str = r"
+        SELECT r.oid, c.oid IS NOT NULL, COALESCE(c.relpersistence = 't' OR n.nspname ~ '^(pg_|re_dms_standin)', false),
+            COALESCE(c.relkind = 'v', false)
+        FROM (SELECT to_regclass($1)::oid AS oid) AS r
+        LEFT JOIN pg_catalog.pg_class AS c ON c.oid = r.oid
+        LEFT JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace";
+    let row = client.query_one(QUERY, &[&table.to_string()]).await?;
+    let Some(oid) = row.try_get::<_, Option<u32>>(0)? else { return Ok(None) };
+    Ok(Some(Found { oid, in_snapshot: row.try_get(1)?, private: row.try_get(2)?, is_view: row.try_get(3)? }))
+}
+
+/// A table's name for messages.
+pub(super) async fn table_of(client: &Client, oid: u32) -> String {
+    let row = client.query_opt("SELECT relname::text FROM pg_catalog.pg_class WHERE oid = $1", &[&oid]).await;
+    let name = row.ok().flatten().and_then(|row| row.try_get(0).ok());
+    name.unwrap_or_else(|| oid.to_string())
+}
 
 /// A column of a table.
 #[derive(Clone, Debug)]
@@ -98,6 +176,9 @@ pub(super) fn message_for(error: &Error, table: &str) -> String {
 }
 
 fn broken_length(constraint: &str) -> Option<String> {
+    if length_of(constraint, "ascii_").is_some() {
+        return Some("CHAR string contains invalid ASCII character".to_owned());
+    }
     let kinds = [("varchar_", "character varying"), ("char_", "character"), ("varbyte_", "varbyte")];
     kinds.into_iter().find_map(|(prefix, name)| {
         length_of(constraint, prefix).map(|bytes| format!("value too long for type {name}({bytes})"))

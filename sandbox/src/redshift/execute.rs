@@ -1,12 +1,15 @@
-//! One statement on one connection: translated, run, its failure said in Redshift's words.
+//! One statement on one connection: translated, run in its transaction or in one of its own, its failure said in Redshift's
+//! words.
 
 use tokio_postgres::SimpleQueryMessage;
 
 use super::StandIn;
-use super::catalog;
+use super::alter;
+use super::catalog::{self, Failure};
 use super::copy::{CopyError, copy};
 use super::results::{self, ResultSet};
-use super::sql::{self, ColumnType, Command, SqlError};
+use super::sql::{self, Command, SqlError, Touched, Write};
+use super::transaction::{self, Phase};
 use super::warehouse::Connection;
 
 /// What a statement did.
@@ -17,7 +20,7 @@ pub(super) struct Outcome {
     pub(super) result: Option<ResultSet>,
 }
 
-const NOTHING: Outcome = Outcome { rows: -1, result: None };
+pub(super) const NOTHING: Outcome = Outcome { rows: -1, result: None };
 
 /// Whether the statement is part of a batch that is one transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,7 +31,7 @@ pub(super) enum Wrapping {
     Batch,
 }
 
-/// Runs one statement. The error is the client's message, without `ERROR: `.
+/// Runs one statement.
 pub(super) async fn execute(
     stand_in: &StandIn,
     connection: &mut Connection,
@@ -36,54 +39,196 @@ pub(super) async fn execute(
     parameters: &[(String, String)],
     wrapping: Wrapping,
     query_id: i64,
-) -> Result<Outcome, String> {
-    let command = translate(sql, parameters, query_id).map_err(|error| error.to_string())?;
+) -> Result<Outcome, Failure> {
+    let command = translate(stand_in, sql, parameters, query_id).map_err(Failure::from);
+    run_command(stand_in, connection, command, wrapping, query_id).await
+}
+
+/// Runs what was translated, or fails as the translation did.
+pub(super) async fn run_command(
+    stand_in: &StandIn,
+    connection: &mut Connection,
+    command: Result<Command, Failure>,
+    wrapping: Wrapping,
+    query_id: i64,
+) -> Result<Outcome, Failure> {
+    let ends = matches!(command, Ok(Command::Commit | Command::Rollback));
+    if connection.transaction.phase == Phase::Failed && !ends {
+        return Err(Failure {
+            code: "25P02".to_owned(),
+            message: "current transaction is aborted, commands ignored until end of transaction block"
+                .to_owned(),
+        });
+    }
+    let ran = match command {
+        Ok(command) => dispatch(stand_in, connection, command, wrapping, query_id).await,
+        Err(failure) => Err(failure),
+    };
+    // Also if it did not get as far as the database.
+    if ran.is_err() && connection.transaction.phase == Phase::Open {
+        connection.transaction.phase = Phase::Failed;
+    }
+    ran
+}
+
+async fn dispatch(
+    stand_in: &StandIn,
+    connection: &mut Connection,
+    command: Command,
+    wrapping: Wrapping,
+    query_id: i64,
+) -> Result<Outcome, Failure> {
+    let open = connection.transaction.phase == Phase::Open;
+    stand_in.faults.refusal(changes(&command))?;
     match command {
-        Command::Query(sql) => {
-            let result = results::query(&connection.client, &sql).await.map_err(|e| catalog::message(&e))?;
-            Ok(Outcome { rows: count(result.records.len()), result: Some(result) })
-        }
-        Command::Change { sql, table } => {
-            let changed =
-                run(connection, &sql).await.map_err(|error| catalog::message_for(&error, &table))?;
-            Ok(Outcome { rows: changed, result: None })
-        }
-        Command::Utility(sql) => {
-            run(connection, &sql).await.map_err(|error| catalog::message(&error))?;
-            Ok(NOTHING)
-        }
         Command::Begin | Command::Commit | Command::Rollback if wrapping == Wrapping::Batch => {
-            Err("transaction control in a TRANSACTION batch is not supported by the stand-in".to_owned())
+            end_batch(stand_in, connection, &command).await
         }
-        Command::Begin => transaction(connection, "BEGIN", true).await,
-        Command::Commit => transaction(connection, "COMMIT", false).await,
-        Command::Rollback => transaction(connection, "ROLLBACK", false).await,
+        Command::Begin => transaction::begin(connection).await.map(|()| NOTHING),
+        Command::Commit => transaction::commit(stand_in, connection).await.map(|()| NOTHING),
+        Command::Rollback => transaction::roll_back(connection).await.map(|()| NOTHING),
         Command::Truncate(table) => {
             // TRUNCATE commits what was before it, and itself.
-            if connection.in_transaction {
-                transaction(connection, "COMMIT", false).await?;
-            }
-            let truncated = run(connection, &format!("TRUNCATE TABLE {table}")).await;
+            transaction::commit(stand_in, connection).await?;
+            let sql = format!("TRUNCATE TABLE {table}");
+            let touched = Touched::writes(table, Write::Change, Vec::new());
+            let command = Command::Utility { sql, touched };
+            let truncated = in_own_transaction(stand_in, connection, command, query_id).await;
             if wrapping == Wrapping::Batch {
-                transaction(connection, "BEGIN", true).await?;
+                transaction::begin(connection).await?;
             }
-            truncated.map(|_| NOTHING).map_err(|error| catalog::message(&error))
+            truncated
         }
-        Command::Vacuum if connection.in_transaction => {
-            Err("VACUUM cannot run inside a transaction block".to_owned())
-        }
+        Command::Vacuum if open => Err("VACUUM cannot run inside a transaction block".into()),
+        Command::Append if open => Err("ALTER TABLE APPEND cannot run inside a transaction block".into()),
+        Command::Append => Err("ALTER TABLE APPEND is not supported by the stand-in".into()),
         Command::Vacuum | Command::Nothing => Ok(NOTHING),
-        Command::AlterLayout(change) => alter_layout(connection, &change).await,
-        Command::DropColumn(removal) => drop_column(connection, &removal).await,
-        Command::Widen(widening) => widen(connection, &widening).await,
-        Command::Copy(statement) => load(stand_in, connection, &statement, query_id).await,
+        Command::Widen(_) if open => {
+            Err("ALTER TABLE ALTER COLUMN cannot run inside a transaction block".into())
+        }
+        Command::AlterLayout(_) if open => {
+            Err("ALTER TABLE ALTER DISTSTYLE or SORTKEY inside a transaction block is not documented".into())
+        }
+        Command::Lock(sql) | Command::Set(sql) => {
+            run(connection, &sql).await?;
+            Ok(NOTHING)
+        }
+        command if open => in_transaction(stand_in, connection, command, query_id).await,
+        command => in_own_transaction(stand_in, connection, command, query_id).await,
     }
 }
 
-fn translate(sql: &str, parameters: &[(String, String)], query_id: i64) -> Result<Command, SqlError> {
-    let mut tokens = sql::tokens(sql)?;
+/// Transaction control within a batch that is one transaction.
+async fn end_batch(
+    stand_in: &StandIn,
+    connection: &mut Connection,
+    command: &Command,
+) -> Result<Outcome, Failure> {
+    if !stand_in.settings().open_points.batches_may_commit {
+        return Err("transaction control in a TRANSACTION batch is not supported by the stand-in".into());
+    }
+    match command {
+        Command::Commit => transaction::commit(stand_in, connection).await?,
+        Command::Rollback => transaction::roll_back(connection).await?,
+        _ => {}
+    }
+    transaction::begin(connection).await?;
+    Ok(NOTHING)
+}
+
+async fn in_own_transaction(
+    stand_in: &StandIn,
+    connection: &mut Connection,
+    command: Command,
+    query_id: i64,
+) -> Result<Outcome, Failure> {
+    transaction::begin(connection).await?;
+    let ran = in_transaction(stand_in, connection, command, query_id).await;
+    match ran {
+        Ok(outcome) => transaction::commit(stand_in, connection).await.map(|()| outcome),
+        Err(failure) => {
+            if !connection.client.is_closed() {
+                transaction::roll_back(connection).await?;
+            }
+            Err(failure)
+        }
+    }
+}
+
+async fn in_transaction(
+    stand_in: &StandIn,
+    connection: &mut Connection,
+    command: Command,
+    query_id: i64,
+) -> Result<Outcome, Failure> {
+    transaction::take_snapshot(stand_in, connection).await?;
+    let may_follow_alter = stand_in.settings().open_points.copies_may_follow_alter;
+    if let (Command::Copy(statement), false) = (&command, may_follow_alter)
+        && let Some(table) = catalog::find(&connection.client, &statement.table).await?
+        && connection.transaction.defines(table.oid)
+    {
+        return Err("COPY into a table that the transaction altered is not supported by the stand-in".into());
+    }
+    transaction::touch(stand_in, connection, &touched(&command)).await?;
+    match command {
+        Command::Query { sql, .. } => {
+            let result = results::query(&connection.client, &sql).await?;
+            Ok(Outcome { rows: count(result.rows.len()), result: Some(result) })
+        }
+        Command::Change { sql, table, .. } => {
+            let changed = run(connection, &sql).await.map_err(|error| Failure::of(&error, &table))?;
+            Ok(Outcome { rows: changed, result: None })
+        }
+        Command::Utility { sql, .. } => {
+            run(connection, &sql).await?;
+            Ok(NOTHING)
+        }
+        Command::DropColumn(removal) => alter::drop_column(connection, &removal).await,
+        Command::Widen(widening) => alter::widen(connection, &widening).await,
+        Command::AlterLayout(change) => alter::alter_layout(connection, &change).await,
+        Command::Copy(statement) => load(stand_in, connection, &statement, query_id).await,
+        _ => Ok(NOTHING),
+    }
+}
+
+/// Checks a statement and says it in PostgreSQL's words.
+pub(super) fn translate(
+    stand_in: &StandIn,
+    sql: &str,
+    parameters: &[(String, String)],
+    query_id: i64,
+) -> Result<Command, SqlError> {
+    let strings = stand_in.copy_strings();
+    let mut tokens = sql::tokens_with(sql, strings)?;
     sql::bind(&mut tokens, parameters);
     sql::parse(&tokens, &format!("q{query_id}"))
+}
+
+fn touched(command: &Command) -> Touched {
+    match command {
+        Command::Query { touched, .. }
+        | Command::Change { touched, .. }
+        | Command::Utility { touched, .. } => touched.clone(),
+        Command::Copy(copy) => Touched::writes(copy.table.clone(), Write::Append, Vec::new()),
+        Command::DropColumn(removal) => Touched::defines([removal.table.clone()]),
+        Command::Widen(widening) => Touched::defines([widening.table.clone()]),
+        Command::AlterLayout(change) => Touched::defines([change.table.clone()]),
+        _ => Touched::default(),
+    }
+}
+
+/// Whether the statement takes room or changes something.
+fn changes(command: &Command) -> bool {
+    match command {
+        Command::Change { .. } | Command::Copy(_) | Command::Utility { .. } | Command::Truncate(_) => true,
+        Command::DropColumn(_)
+        | Command::Widen(_)
+        | Command::AlterLayout(_)
+        | Command::Vacuum
+        | Command::Append => true,
+        Command::Query { .. } | Command::Lock(_) | Command::Set(_) | Command::Nothing => false,
+        Command::Begin | Command::Commit | Command::Rollback => false,
+    }
 }
 
 fn count(rows: usize) -> i64 {
@@ -91,7 +236,7 @@ fn count(rows: usize) -> i64 {
 }
 
 /// Runs PostgreSQL's SQL; returns the number of rows that were changed.
-async fn run(connection: &Connection, sql: &str) -> Result<i64, tokio_postgres::Error> {
+pub(super) async fn run(connection: &Connection, sql: &str) -> Result<i64, tokio_postgres::Error> {
     let mut changed = 0;
     for message in connection.client.simple_query(sql).await? {
         if let SimpleQueryMessage::CommandComplete(rows) = message {
@@ -101,135 +246,29 @@ async fn run(connection: &Connection, sql: &str) -> Result<i64, tokio_postgres::
     Ok(changed)
 }
 
-async fn transaction(connection: &mut Connection, word: &str, open: bool) -> Result<Outcome, String> {
-    // COMMIT of a failed transaction is answered by ROLLBACK, so it is over either way.
-    connection.in_transaction = open;
-    run(connection, word).await.map_err(|error| catalog::message(&error))?;
-    Ok(NOTHING)
-}
-
-/// `ALTER COLUMN … TYPE VARCHAR(n)` with Redshift's conditions (`redshift.md`, 3.2).
-async fn widen(connection: &Connection, widening: &sql::Widening) -> Result<Outcome, String> {
-    if connection.in_transaction {
-        return Err("ALTER TABLE ALTER COLUMN cannot run inside a transaction block".to_owned());
-    }
-    let (table, name) = (&widening.table, &widening.column);
-    let database = |error: tokio_postgres::Error| catalog::message(&error);
-    let columns = catalog::columns(&connection.client, table).await.map_err(database)?;
-    let columns = columns.ok_or_else(|| format!("relation \"{}\" does not exist", table.name))?;
-    let column = columns.into_iter().find(|column| column.name == *name);
-    let Some(column) = column else {
-        return Err(format!("column \"{name}\" of relation \"{}\" does not exist", table.name));
-    };
-    let refused = |reason: &str| {
-        Err(format!("cannot alter column \"{name}\" of relation \"{}\", {reason}", table.name))
-    };
-    match column.column_type {
-        Some(ColumnType::Varchar(bytes)) if bytes == widening.bytes => {
-            return refused("target column size should be different");
-        }
-        Some(ColumnType::Varchar(_)) => {}
-        _ => return refused("column type is not VARCHAR"),
-    }
-    if column.declared_key {
-        return refused("column is part of a PRIMARY KEY or UNIQUE constraint");
-    }
-    if column.is_rigid {
-        return refused("column's encoding does not allow it");
-    }
-    if column.has_default {
-        return refused("column has a default expression");
-    }
-    let quoted = sql::quoted(name);
-    let longest = format!("SELECT COALESCE(MAX(octet_length({quoted})), 0)::bigint FROM {table}");
-    let longest = connection.client.query_one(&longest, &[]).await.map_err(database)?;
-    if longest.try_get::<_, i64>(0).map_err(database)? > i64::from(widening.bytes) {
-        return refused("target column size should be greater or equal to current maximum column size");
-    }
-    let new_type = ColumnType::Varchar(widening.bytes);
-    let mut changes: Vec<String> =
-        column.length_checks.iter().map(|check| format!("DROP CONSTRAINT {}", sql::quoted(check))).collect();
-    changes.push(format!("ALTER COLUMN {quoted} TYPE {}", new_type.postgres()));
-    changes.extend(new_type.length_check(name, &widening.tag).map(|check| format!("ADD {check}")));
-    run(connection, &format!("ALTER TABLE {table} {}", changes.join(", "))).await.map_err(database)?;
-    Ok(NOTHING)
-}
-
-/// `ALTER DISTSTYLE`, `ALTER SORTKEY`: what is remembered of the table's columns goes.
-async fn alter_layout(connection: &Connection, change: &sql::LayoutChange) -> Result<Outcome, String> {
-    if connection.in_transaction {
-        return Err(
-            "ALTER TABLE ALTER DISTSTYLE or SORTKEY inside a transaction block is not documented".to_owned()
-        );
-    }
-    let database = |error: tokio_postgres::Error| catalog::message(&error);
-    let columns = catalog::columns(&connection.client, &change.table).await.map_err(database)?;
-    let columns = columns.ok_or_else(|| format!("relation \"{}\" does not exist", change.table.name))?;
-    let remembered = columns.iter().flat_map(|column| match change.forgotten {
-        Some(sql::Forgotten::DistKey) => column.distkey.as_slice(),
-        Some(sql::Forgotten::SortKey) => column.sortkey.as_slice(),
-        None => &[],
-    });
-    for name in remembered {
-        if name.starts_with("interleaved_") {
-            return Err("interleaved sort keys can't be altered".to_owned());
-        }
-        let sql = format!("ALTER TABLE {} DROP CONSTRAINT {}", change.table, sql::quoted(name));
-        run(connection, &sql).await.map_err(database)?;
-    }
-    Ok(NOTHING)
-}
-
-/// A table keeps at least one column, and those that it is distributed or sorted by.
-async fn drop_column(connection: &Connection, removal: &sql::Removal) -> Result<Outcome, String> {
-    let (table, name) = (&removal.table, &removal.column);
-    let database = |error: tokio_postgres::Error| catalog::message(&error);
-    let columns = catalog::columns(&connection.client, table).await.map_err(database)?;
-    let columns = columns.unwrap_or_default();
-    if let [only] = columns.as_slice()
-        && only.name == *name
-    {
-        return Err(format!("cannot drop column \"{name}\" of table \"{}\", its only one", table.name));
-    }
-    if let Some(column) = columns.iter().find(|column| column.name == *name) {
-        if !column.distkey.is_empty() {
-            return Err(format!("cannot drop distkey column \"{name}\""));
-        }
-        if !column.sortkey.is_empty() {
-            return Err(format!("cannot drop sortkey column \"{name}\""));
-        }
-        if column.declared_key && !removal.cascade {
-            return Err(format!(
-                "cannot drop table {} column {name} because other objects depend on it",
-                table.name
-            ));
-        }
-    }
-    let behaviour = if removal.cascade { " CASCADE" } else { "" };
-    let sql = format!("ALTER TABLE {table} DROP COLUMN {}{behaviour}", sql::quoted(name));
-    run(connection, &sql).await.map_err(database)?;
-    Ok(NOTHING)
-}
-
 async fn load(
     stand_in: &StandIn,
     connection: &Connection,
     statement: &sql::CopyStatement,
     query_id: i64,
-) -> Result<Outcome, String> {
-    let failure = match copy(&connection.client, &stand_in.objects, statement).await {
+) -> Result<Outcome, Failure> {
+    let open_points = stand_in.settings().open_points;
+    let failure = match copy(&connection.client, &stand_in.objects, statement, open_points).await {
         Ok(rows) => {
             let rows = i64::try_from(rows).unwrap_or(i64::MAX);
             let remember = format!("SELECT set_config('re_dms_standin.last_copy_count', '{rows}', false)");
-            run(connection, &remember).await.map_err(|error| catalog::message(&error))?;
-            return Ok(Outcome { rows, result: None });
+            run(connection, &remember).await?;
+            return Ok(Outcome {
+                rows: if open_points.copies_report_rows { rows } else { -1 },
+                result: None,
+            });
         }
         Err(failure) => failure,
     };
     let table = &statement.table.name;
     match failure {
-        CopyError::Refused(message) => Err(message),
-        CopyError::Database(error) => Err(catalog::message_for(&error, table)),
+        CopyError::Refused(message) => Err(message.into()),
+        CopyError::Database(error) => Err(Failure::of(&error, table)),
         CopyError::Load(row) => {
             tracing::info!(query_id, code = row.code, line = row.line, file = row.file, "load failed");
             if let Err(error) = stand_in.warehouse.keep_load_error(query_id, connection.pid, &row).await {
@@ -237,7 +276,8 @@ async fn load(
             }
             Err(format!(
                 "Load into table '{table}' failed. Check 'sys_load_error_detail' system table for details."
-            ))
+            )
+            .into())
         }
     }
 }

@@ -1,25 +1,75 @@
-//! Faults on demand: slow, throttling, failing, and answers that get lost after the work was done. Set by configuration and,
-//! while it runs, by `POST /_standin/faults` with the same shape as JSON; `GET` tells what is left.
+//! Faults on demand: slow, throttling, failing, paused, full, and answers that get lost after the work was done. Set by
+//! configuration and, while it runs, by `POST /_standin/faults` with the same shape as JSON; `PATCH` changes some of them,
+//! `GET` tells what is left.
 
 use std::sync::Mutex;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::catalog::Failure;
 use super::lock;
 
-/// What goes wrong next. Every count falls by one each time.
+/// What goes wrong next. Every count falls by one each time; what is no count stays until it is changed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct FaultSettings {
-    /// Every statement of a batch takes this much longer.
+    /// Every statement, each of a batch, takes this much longer.
     pub latency_ms: u64,
+    /// Every commit takes this much longer.
+    pub commit_latency_ms: u64,
     /// This many requests are answered by ThrottlingException.
     pub throttle_requests: u32,
+    /// Requests to refuse before anything is done.
+    pub refuse_requests: RefuseRequests,
     /// Executions to fail.
     pub fail_executions: FailExecutions,
     /// Answers to lose.
     pub lose_answers: LoseAnswers,
+    /// This many commits end in 1023, with nothing done.
+    pub conflict_commits: u32,
+    /// Nothing that takes room succeeds.
+    pub disk_full: bool,
+    /// The state of the cluster.
+    pub cluster: Cluster,
+}
+
+/// What the cluster is at.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Cluster {
+    /// At work.
+    #[default]
+    Available,
+    /// Paused: every statement fails.
+    Paused,
+    /// Being resized: read-only.
+    Resizing,
+}
+
+/// Requests to ExecuteStatement and BatchExecuteStatement that are refused before anything is done.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RefuseRequests {
+    /// How many.
+    pub count: u32,
+    /// How.
+    pub by: RequestFault,
+}
+
+/// The error that a request is refused with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RequestFault {
+    /// InternalServerException, HTTP 500.
+    #[default]
+    InternalError,
+    /// ActiveStatementsExceededException.
+    ActiveStatements,
+    /// ActiveSessionsExceededException.
+    ActiveSessions,
+    /// DatabaseConnectionException, HTTP 500.
+    DatabaseConnection,
 }
 
 /// Executions that end as FAILED.
@@ -78,8 +128,40 @@ impl Faults {
         Duration::from_millis(lock(&self.settings).latency_ms)
     }
 
+    pub(super) fn commit_latency(&self) -> Duration {
+        Duration::from_millis(lock(&self.settings).commit_latency_ms)
+    }
+
     pub(super) fn throttle(&self) -> bool {
         take_one(&mut lock(&self.settings).throttle_requests)
+    }
+
+    pub(super) fn conflict_on_commit(&self) -> bool {
+        take_one(&mut lock(&self.settings).conflict_commits)
+    }
+
+    pub(super) fn refuse_request(&self) -> Option<RequestFault> {
+        let mut settings = lock(&self.settings);
+        let by = settings.refuse_requests.by;
+        take_one(&mut settings.refuse_requests.count).then_some(by)
+    }
+
+    /// Why no statement can be run now, or none that `changes` something.
+    pub(super) fn refusal(&self, changes: bool) -> Result<(), Failure> {
+        let settings = lock(&self.settings);
+        match settings.cluster {
+            Cluster::Paused => return Err("The cluster is paused".into()),
+            Cluster::Resizing if changes => {
+                return Err(
+                    "cannot execute the statement in a read-only transaction: the cluster is resizing".into(),
+                );
+            }
+            Cluster::Resizing | Cluster::Available => {}
+        }
+        if settings.disk_full && changes {
+            return Err("Disk Full DETAIL: error: Disk Full code: 1016".into());
+        }
+        Ok(())
     }
 
     /// The error of an execution that is to fail, and whether only after its commit.
@@ -122,5 +204,13 @@ mod tests {
         assert!(faults.fail_execution().is_some_and(|(_, after_commit)| after_commit));
         assert_eq!(faults.fail_execution(), None);
         assert!(serde_json::from_str::<FaultSettings>(r#"{"latency":1}"#).is_err());
+    }
+
+    #[test]
+    fn a_cluster_that_is_resized_is_read_only() {
+        let faults = Faults::new(FaultSettings { cluster: Cluster::Resizing, ..FaultSettings::default() });
+        assert_eq!((faults.refusal(false).is_ok(), faults.refusal(true).is_ok()), (true, false));
+        faults.replace(FaultSettings { cluster: Cluster::Paused, ..FaultSettings::default() });
+        assert!(faults.refusal(false).is_err());
     }
 }

@@ -1,42 +1,78 @@
-//! Result sets in the Data API's form: every value by its type as one of the `Field` union's members.
+//! Result sets, and their Data API's form: every value by its type as one of the `Field` union's members.
+
+use std::borrow::Cow;
 
 use serde_json::{Value, json};
 use tokio_postgres::types::Type;
-use tokio_postgres::{Client, Column, Error, SimpleQueryMessage, SimpleQueryRow};
+use tokio_postgres::{Client, Column, Error, SimpleQueryMessage};
 
-/// The rows of one statement.
+/// The rows of one statement, as PostgreSQL's texts.
 #[derive(Debug, Default)]
 pub(super) struct ResultSet {
-    /// `ColumnMetadata`
-    pub(super) columns: Vec<Value>,
-    /// `Records`
-    pub(super) records: Vec<Value>,
+    pub(super) columns: Vec<ResultColumn>,
+    pub(super) rows: Vec<Vec<Option<String>>>,
     /// The size of all values, in bytes.
     pub(super) bytes: usize,
 }
 
+/// A column of a result.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct ResultColumn {
+    pub(super) name: String,
+    pub(super) column_type: Type,
+    pub(super) modifier: i32,
+}
+
+impl ResultColumn {
+    /// A value of it as Redshift prints it.
+    pub(super) fn text<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        redshift_text(text, &self.column_type)
+    }
+}
+
+impl ResultSet {
+    /// `ColumnMetadata`
+    pub(super) fn metadata(&self) -> Vec<Value> {
+        self.columns.iter().map(metadata).collect()
+    }
+
+    /// `Records`: so many rows from one on.
+    pub(super) fn records(&self, start: usize, rows: usize) -> Vec<Value> {
+        let record = |row: &Vec<Option<String>>| {
+            let fields = row.iter().zip(&self.columns).map(|(text, column)| match text {
+                Some(text) => field(text, &column.column_type),
+                None => json!({"isNull": true}),
+            });
+            Value::Array(fields.collect())
+        };
+        self.rows.iter().skip(start).take(rows).map(record).collect()
+    }
+}
+
 /// Runs a query. Types come from preparing it, values as text, which suits every type.
 pub(super) async fn query(client: &Client, sql: &str) -> Result<ResultSet, Error> {
-    let statement = client.prepare(sql).await?;
-    let mut result =
-        ResultSet { columns: statement.columns().iter().map(metadata).collect(), ..ResultSet::default() };
+    let columns = columns(client, sql).await?;
+    let mut result = ResultSet { columns, ..ResultSet::default() };
     for message in client.simple_query(sql).await? {
         if let SimpleQueryMessage::Row(row) = message {
-            let record = record(&row, statement.columns(), &mut result.bytes);
-            result.records.push(record);
+            let texts = (0..row.len()).map(|position| row.get(position).map(str::to_owned));
+            let texts: Vec<Option<String>> = texts.collect();
+            result.bytes += texts.iter().flatten().map(String::len).sum::<usize>();
+            result.rows.push(texts);
         }
     }
     Ok(result)
 }
 
-fn record(row: &SimpleQueryRow, columns: &[Column], bytes: &mut usize) -> Value {
-    let mut fields = Vec::with_capacity(columns.len());
-    for (position, column) in columns.iter().enumerate() {
-        let text = row.get(position);
-        *bytes += text.map_or(0, str::len);
-        fields.push(text.map_or_else(|| json!({"isNull": true}), |text| field(text, column.type_())));
-    }
-    Value::Array(fields)
+/// The columns that a query will return.
+pub(super) async fn columns(client: &Client, sql: &str) -> Result<Vec<ResultColumn>, Error> {
+    let statement = client.prepare(sql).await?;
+    let column = |column: &Column| ResultColumn {
+        name: column.name().to_owned(),
+        column_type: column.type_().clone(),
+        modifier: column.type_modifier(),
+    };
+    Ok(statement.columns().iter().map(column).collect())
 }
 
 /// One value.
@@ -53,9 +89,16 @@ fn field(text: &str, column_type: &Type) -> Value {
         },
         // Timestamps have a fraction at all times.
         Type::TIMESTAMP if !text.contains('.') => string(&format!("{text}.0")),
-        Type::BYTEA => string(text.strip_prefix("\\x").unwrap_or(text)),
-        Type::JSONB => string(&compact(text)),
-        _ => string(text),
+        _ => string(&redshift_text(text, column_type)),
+    }
+}
+
+/// A value's text as Redshift prints it.
+fn redshift_text<'a>(text: &'a str, column_type: &Type) -> Cow<'a, str> {
+    match *column_type {
+        Type::BYTEA => Cow::Borrowed(text.strip_prefix("\\x").unwrap_or(text)),
+        Type::JSONB => Cow::Owned(compact(text)),
+        _ => Cow::Borrowed(text),
     }
 }
 
@@ -78,9 +121,9 @@ fn compact(json: &str) -> String {
     text
 }
 
-fn metadata(column: &Column) -> Value {
-    let modifier = column.type_modifier();
-    let (type_name, precision, scale) = match *column.type_() {
+fn metadata(column: &ResultColumn) -> Value {
+    let modifier = column.modifier;
+    let (type_name, precision, scale) = match column.column_type {
         Type::NUMERIC if modifier >= 4 => ("numeric", (modifier - 4) >> 16, (modifier - 4) & 0x7FF),
         Type::NUMERIC => ("numeric", 38, 0),
         Type::INT2 => ("int2", 5, 0),
@@ -96,12 +139,12 @@ fn metadata(column: &Column) -> Value {
         ref other => (other.name(), 0, 0),
     };
     let signed = matches!(
-        *column.type_(),
+        column.column_type,
         Type::INT2 | Type::INT4 | Type::INT8 | Type::FLOAT4 | Type::FLOAT8 | Type::NUMERIC
     );
     json!({
-        "name": column.name(),
-        "label": column.name(),
+        "name": column.name,
+        "label": column.name,
         "typeName": type_name,
         "precision": precision,
         "scale": scale,

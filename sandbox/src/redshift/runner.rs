@@ -6,9 +6,10 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use super::StandIn;
-use super::catalog;
+use super::catalog::Failure;
 use super::execute::{Wrapping, execute};
 use super::statements::{Statement, Status};
+use super::transaction::{self, Phase};
 use super::warehouse::Connection;
 
 /// How a run ended.
@@ -26,7 +27,7 @@ pub(super) async fn run(stand_in: Arc<StandIn>, statement: Arc<Statement>) {
     let kept = session.and_then(|id| stand_in.sessions.take(id));
     let connection = match kept {
         Some(connection) => Ok(connection),
-        None => stand_in.warehouse.connect().await.map_err(|error| catalog::message(&error)),
+        None => stand_in.warehouse.connect().await.map_err(|error| Failure::from(error).message),
     };
     let end = match connection {
         Ok(mut connection) => {
@@ -88,6 +89,7 @@ async fn run_on(stand_in: &StandIn, statement: &Statement, connection: &mut Conn
 }
 
 async fn run_all(stand_in: &StandIn, statement: &Statement, connection: &mut Connection) -> End {
+    // COMMIT and ROLLBACK of a session are executions too.
     let fault = stand_in.faults.fail_execution();
     if let Some((error, false)) = &fault {
         return End::Failed(format!("ERROR: {error}"));
@@ -105,29 +107,26 @@ async fn run_all(stand_in: &StandIn, statement: &Statement, connection: &mut Con
 
 /// A batch as one transaction: the first failure rolls back all.
 async fn run_transaction(stand_in: &StandIn, statement: &Statement, connection: &mut Connection) -> End {
-    if connection.in_transaction {
+    if connection.transaction.phase != Phase::None {
         return End::Failed(
             "ERROR: a TRANSACTION batch in a session's open transaction is not supported by the stand-in"
                 .to_owned(),
         );
     }
-    if let Err(error) = connection.client.batch_execute("BEGIN").await {
-        return End::Failed(format!("ERROR: {}", catalog::message(&error)));
+    if let Err(failure) = transaction::begin(connection).await {
+        return End::Failed(format!("ERROR: {}", failure.message));
     }
-    connection.in_transaction = true;
     for position in 0..statement.request.sqls.len() {
         if let Err(error) = run_one(stand_in, statement, position, connection, Wrapping::Batch).await {
-            connection.in_transaction = false;
-            if let Err(error) = connection.client.batch_execute("ROLLBACK").await {
-                tracing::warn!(%error, "a transaction could not be rolled back");
+            if let Err(failure) = transaction::roll_back(connection).await {
+                tracing::warn!(failure.message, "a transaction could not be rolled back");
             }
             return End::Failed(error);
         }
     }
-    connection.in_transaction = false;
-    match connection.client.batch_execute("COMMIT").await {
+    match transaction::commit(stand_in, connection).await {
         Ok(()) => End::Finished,
-        Err(error) => End::Failed(format!("ERROR: {}", catalog::message(&error))),
+        Err(failure) => End::Failed(format!("ERROR: {}", failure.message)),
     }
 }
 
@@ -169,8 +168,8 @@ async fn run_one(
             });
             Ok(())
         }
-        Err(message) => {
-            let message = format!("ERROR: {message}");
+        Err(failure) => {
+            let message = format!("ERROR: {}", failure.message);
             statement.update_sub(position, |sub| {
                 sub.status = Status::Failed;
                 sub.error = Some(message.clone());

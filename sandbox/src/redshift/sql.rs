@@ -12,6 +12,7 @@ mod names;
 mod parameters;
 mod query;
 mod rewrite;
+mod touched;
 mod types;
 
 #[cfg(test)]
@@ -20,9 +21,10 @@ mod tests;
 pub(crate) use alter_table::{Forgotten, LayoutChange, Removal, Widening};
 pub(crate) use command::{Command, parse};
 pub(crate) use copy_statement::{CopyStatement, FileCompression, TimeFormat};
-pub(crate) use lexer::{Token, literal, quoted, tokens};
+pub(crate) use lexer::{CopyStrings, Kind, Token, literal, quoted, split, tokens, tokens_with, words};
 pub(crate) use names::TableName;
 pub(crate) use parameters::bind;
+pub(crate) use touched::{Touched, Write};
 pub(crate) use types::ColumnType;
 
 /// Why a statement is refused before it reaches the database.

@@ -5,15 +5,29 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::sync::{Notify, watch};
 
 use super::results::ResultSet;
 
-/// Results and descriptions are kept this long.
-const RETENTION: Duration = Duration::from_secs(24 * 3600);
-/// A client token names its statement this long.
-const TOKEN_LIFE: Duration = Duration::from_secs(8 * 3600);
+/// How long things are remembered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Memory {
+    /// Results and descriptions.
+    pub statement_seconds: u64,
+    /// Which statement a client token names.
+    pub token_seconds: u64,
+}
+
+/// Redshift's: 24 hours and 8.
+impl Default for Memory {
+    fn default() -> Self {
+        Self { statement_seconds: 24 * 3600, token_seconds: 8 * 3600 }
+    }
+}
+
 /// And at most this many, to bound memory.
 const MAX_KEPT: usize = 5000;
 /// Statements that may run or wait at a time.
@@ -175,6 +189,7 @@ pub(super) enum Rejected {
 pub(super) struct Statements {
     list: VecDeque<Arc<Statement>>,
     tokens: HashMap<String, Token>,
+    memory: Memory,
 }
 
 #[derive(Debug)]
@@ -185,8 +200,14 @@ struct Token {
 }
 
 impl Statements {
+    pub(super) fn new(memory: Memory) -> Self {
+        Self { memory, ..Self::default() }
+    }
+
     pub(super) fn find(&self, id: &str) -> Option<Arc<Statement>> {
-        self.newest_first().find(|statement| statement.id == id).cloned()
+        let retention = Duration::from_secs(self.memory.statement_seconds);
+        let found = self.newest_first().find(|statement| statement.id == id);
+        found.filter(|statement| statement.submitted.elapsed() < retention).cloned()
     }
 
     pub(super) fn newest_first(&self) -> impl Iterator<Item = &Arc<Statement>> {
@@ -194,10 +215,16 @@ impl Statements {
     }
 
     /// The statement that a token names already.
-    pub(super) fn replay(&mut self, token: &str, body: &Value) -> Result<Option<Arc<Statement>>, Rejected> {
-        self.tokens.retain(|_, token| token.statement.submitted.elapsed() < TOKEN_LIFE);
+    pub(super) fn replay(
+        &mut self,
+        token: &str,
+        body: &Value,
+        whatever_the_body: bool,
+    ) -> Result<Option<Arc<Statement>>, Rejected> {
+        let life = Duration::from_secs(self.memory.token_seconds);
+        self.tokens.retain(|_, token| token.statement.submitted.elapsed() < life);
         match self.tokens.get(token) {
-            Some(known) if known.body == *body => Ok(Some(known.statement.clone())),
+            Some(known) if whatever_the_body || known.body == *body => Ok(Some(known.statement.clone())),
             Some(_) => Err(Rejected::TokenReused),
             None => Ok(None),
         }
@@ -210,8 +237,9 @@ impl Statements {
         token: Option<String>,
         body: Value,
     ) -> Result<(), Rejected> {
+        let retention = Duration::from_secs(self.memory.statement_seconds);
         while self.list.len() >= MAX_KEPT
-            || self.list.front().is_some_and(|oldest| oldest.submitted.elapsed() > RETENTION)
+            || self.list.front().is_some_and(|oldest| oldest.submitted.elapsed() > retention)
         {
             self.list.pop_front();
         }
@@ -251,10 +279,10 @@ mod tests {
         let mut statements = Statements::default();
         let first = statement();
         statements.add(&first, Some("t".into()), json!({"Sql": "a"})).unwrap();
-        let replayed = statements.replay("t", &json!({"Sql": "a"})).unwrap();
+        let replayed = statements.replay("t", &json!({"Sql": "a"}), false).unwrap();
         assert_eq!(replayed.map(|statement| statement.id.clone()), Some(first.id.clone()));
-        assert_eq!(statements.replay("t", &json!({"Sql": "b"})).unwrap_err(), Rejected::TokenReused);
-        assert!(statements.replay("u", &json!({"Sql": "a"})).unwrap().is_none());
+        assert_eq!(statements.replay("t", &json!({"Sql": "b"}), false).unwrap_err(), Rejected::TokenReused);
+        assert!(statements.replay("u", &json!({"Sql": "a"}), false).unwrap().is_none());
     }
 
     #[test]

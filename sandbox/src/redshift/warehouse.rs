@@ -5,6 +5,7 @@ use std::str::FromStr;
 use tokio_postgres::{CancelToken, Client, Config, NoTls};
 
 use super::copy::LoadErrorRow;
+use super::transaction::Transaction;
 
 /// Where statements run.
 #[derive(Clone, Debug)]
@@ -17,8 +18,7 @@ pub(super) struct Connection {
     pub(super) client: Client,
     /// The backend's process id.
     pub(super) pid: i32,
-    /// Between BEGIN and COMMIT.
-    pub(super) in_transaction: bool,
+    pub(super) transaction: Transaction,
 }
 
 impl Connection {
@@ -55,7 +55,7 @@ impl Warehouse {
         // Ends with the client; its error is the client's too.
         tokio::spawn(connection);
         let row = client.query_one("SELECT pg_catalog.pg_backend_pid()", &[]).await?;
-        Ok(Connection { pid: row.try_get(0)?, client, in_transaction: false })
+        Ok(Connection { pid: row.try_get(0)?, client, transaction: Transaction::default() })
     }
 
     /// Keeps a load error, apart from the transaction that it ended.

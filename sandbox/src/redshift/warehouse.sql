@@ -60,6 +60,22 @@ CREATE OR REPLACE FUNCTION re_dms_standin.len(text) RETURNS integer LANGUAGE int
 CREATE OR REPLACE FUNCTION re_dms_standin.len(varchar) RETURNS integer LANGUAGE internal IMMUTABLE STRICT AS 'textlen';
 CREATE OR REPLACE FUNCTION re_dms_standin.len(bpchar) RETURNS integer LANGUAGE internal IMMUTABLE STRICT AS 'bpcharlen';
 CREATE OR REPLACE FUNCTION re_dms_standin.len(bytea) RETURNS integer LANGUAGE internal IMMUTABLE STRICT AS 'byteaoctetlen';
+-- Text of at most so many bytes, cut between characters.
+CREATE OR REPLACE FUNCTION re_dms_standin.cut_long(value text, bytes integer) RETURNS varchar
+    LANGUAGE plpgsql IMMUTABLE STRICT AS $$
+DECLARE
+    encoded bytea := convert_to(value, 'UTF8');
+    kept integer := bytes;
+BEGIN
+    WHILE kept > 0 AND get_byte(encoded, kept) & 192 = 128 LOOP
+        kept := kept - 1;
+    END LOOP;
+    RETURN convert_from(substring(encoded FROM 1 FOR kept), 'UTF8');
+END
+$$;
+CREATE OR REPLACE FUNCTION re_dms_standin.cut(value text, bytes integer) RETURNS varchar LANGUAGE sql IMMUTABLE STRICT
+    AS $$ SELECT CASE WHEN octet_length(value) <= bytes THEN value::varchar
+        ELSE re_dms_standin.cut_long(value, bytes) END $$;
 CREATE OR REPLACE FUNCTION re_dms_standin.from_hex(text) RETURNS bytea LANGUAGE sql IMMUTABLE STRICT
     AS $$ SELECT decode($1, 'hex') $$;
 CREATE OR REPLACE FUNCTION re_dms_standin.json_parse(text) RETURNS jsonb LANGUAGE sql IMMUTABLE STRICT

@@ -16,6 +16,7 @@ mod quarantine;
 mod replication;
 mod schema_changes;
 mod set_back;
+mod stand_in;
 mod stress;
 mod table_rules;
 mod types;

@@ -19,6 +19,7 @@ pub(super) enum ApiError {
     /// The body is no JSON.
     Serialization(String),
     Internal(String),
+    DatabaseConnection,
 }
 
 impl ApiError {
@@ -40,6 +41,7 @@ impl ApiError {
             Self::UnknownOperation => "UnknownOperationException",
             Self::Serialization(_) => "SerializationException",
             Self::Internal(_) => "InternalServerException",
+            Self::DatabaseConnection => "DatabaseConnectionException",
         }
     }
 
@@ -51,6 +53,7 @@ impl ApiError {
             Self::ActiveSessionsExceeded => "Active sessions exceeded the allowed quota (500).",
             Self::Throttling => "Rate exceeded",
             Self::UnknownOperation => "The operation is unknown",
+            Self::DatabaseConnection => "Unable to connect to the database",
         }
     }
 }
@@ -58,7 +61,7 @@ impl ApiError {
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let status = match self {
-            Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Internal(_) | Self::DatabaseConnection => StatusCode::INTERNAL_SERVER_ERROR,
             _ => StatusCode::BAD_REQUEST,
         };
         let class = self.class();

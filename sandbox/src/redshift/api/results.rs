@@ -30,14 +30,14 @@ pub(super) async fn get(stand_in: &StandIn, mut body: Value) -> Result<Value, Ap
     // In a transaction nothing has a result before its end.
     let ended = state.status.is_terminal() && sub.status == Status::Finished;
     let result = sub.result.as_ref().filter(|_| ended).ok_or_else(none)?;
-    let rows: Vec<&Value> = result.records.iter().skip(start).take(PAGE_ROWS).collect();
+    let rows = result.records(start, PAGE_ROWS);
     let next = start + rows.len();
     let mut answer = json!({
         "Records": rows,
-        "ColumnMetadata": result.columns,
-        "TotalNumRows": result.records.len(),
+        "ColumnMetadata": result.metadata(),
+        "TotalNumRows": result.rows.len(),
     });
-    if let (true, Some(members)) = (next < result.records.len(), answer.as_object_mut()) {
+    if let (true, Some(members)) = (next < result.rows.len(), answer.as_object_mut()) {
         members.insert("NextToken".to_owned(), json!(next.to_string()));
     }
     Ok(answer)

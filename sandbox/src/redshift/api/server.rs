@@ -5,15 +5,17 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{Json, State};
-use axum::http::{HeaderMap, HeaderName, header};
+use axum::http::{HeaderMap, HeaderName, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::error::ApiError;
-use super::{describe, listing, results, submit};
+use super::{catalog, describe, listing, results, submit};
 use crate::redshift::faults::{FaultSettings, Loss};
-use crate::redshift::{StandIn, lock};
+use crate::redshift::{Settings, StandIn, lock};
 
 const TARGET: HeaderName = HeaderName::from_static("x-amz-target");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
@@ -26,7 +28,8 @@ pub(in crate::redshift) fn router(stand_in: Arc<StandIn>) -> Router {
     Router::new()
         .route("/", post(operation))
         .route("/health", get(|| async { "ok" }))
-        .route("/_standin/faults", get(faults).post(set_faults))
+        .route("/_standin/faults", get(faults).post(set_faults).patch(change_faults))
+        .route("/_standin/settings", get(settings).post(set_settings).patch(change_settings))
         .layer(axum::extract::DefaultBodyLimit::max(MAX_BODY_BYTES))
         .with_state(stand_in)
 }
@@ -42,6 +45,55 @@ async fn set_faults(
     tracing::info!(?settings, "faults were set");
     stand_in.faults.replace(settings.clone());
     Json(settings)
+}
+
+/// Some of the faults; the others stay as they are.
+async fn change_faults(
+    State(stand_in): State<Arc<StandIn>>,
+    Json(changes): Json<Value>,
+) -> Result<Json<FaultSettings>, (StatusCode, String)> {
+    let settings = merged(&stand_in.faults.current(), changes)?;
+    Ok(set_faults(State(stand_in), Json(settings)).await)
+}
+
+async fn settings(State(stand_in): State<Arc<StandIn>>) -> Json<Settings> {
+    Json(stand_in.settings())
+}
+
+async fn set_settings(
+    State(stand_in): State<Arc<StandIn>>,
+    Json(settings): Json<Settings>,
+) -> Json<Settings> {
+    tracing::info!(?settings, "settings were changed");
+    *lock(&stand_in.settings) = settings;
+    Json(settings)
+}
+
+async fn change_settings(
+    State(stand_in): State<Arc<StandIn>>,
+    Json(changes): Json<Value>,
+) -> Result<Json<Settings>, (StatusCode, String)> {
+    let settings = merged(&stand_in.settings(), changes)?;
+    Ok(set_settings(State(stand_in), Json(settings)).await)
+}
+
+/// What is set, with some members changed.
+fn merged<T: Serialize + DeserializeOwned>(current: &T, changes: Value) -> Result<T, (StatusCode, String)> {
+    let refused = |error: serde_json::Error| (StatusCode::UNPROCESSABLE_ENTITY, error.to_string());
+    let mut value = serde_json::to_value(current).map_err(refused)?;
+    merge(&mut value, changes);
+    serde_json::from_value(value).map_err(refused)
+}
+
+fn merge(value: &mut Value, changes: Value) {
+    match (value, changes) {
+        (Value::Object(members), Value::Object(changes)) => {
+            for (name, change) in changes {
+                merge(members.entry(name).or_insert(Value::Null), change);
+            }
+        }
+        (value, change) => *value = change,
+    }
 }
 
 async fn operation(State(stand_in): State<Arc<StandIn>>, headers: HeaderMap, body: Bytes) -> Response {
@@ -82,7 +134,11 @@ async fn answer(stand_in: &Arc<StandIn>, operation: &str, body: &[u8]) -> Result
         "CancelStatement" => describe::cancel(stand_in, body)?,
         "ListStatements" => listing::statements(stand_in, body)?,
         "ListSessions" => listing::sessions(stand_in, body)?,
-        "GetStatementResultV2" | "DescribeTable" | "ListTables" | "ListSchemas" | "ListDatabases" => {
+        "ListDatabases" => catalog::databases(stand_in, body)?,
+        "ListSchemas" => catalog::schemas(stand_in, body).await?,
+        "ListTables" => catalog::tables(stand_in, body).await?,
+        "DescribeTable" => catalog::describe(stand_in, body).await?,
+        "GetStatementResultV2" => {
             return Err(ApiError::validation(format!("{operation} is not supported by the stand-in")));
         }
         _ => return Err(ApiError::UnknownOperation),

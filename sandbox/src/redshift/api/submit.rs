@@ -9,6 +9,7 @@ use super::describe::epoch_seconds;
 use super::error::ApiError;
 use super::requests::{Submission, input};
 use super::validation;
+use crate::redshift::faults::RequestFault;
 use crate::redshift::sessions::SessionError;
 use crate::redshift::statements::{Rejected, Request, Statement};
 use crate::redshift::{StandIn, lock, runner};
@@ -17,6 +18,18 @@ use crate::redshift::{StandIn, lock, runner};
 pub(super) async fn submit(stand_in: &Arc<StandIn>, body: Value, batch: bool) -> Result<Value, ApiError> {
     let submission: Submission = input(body.clone())?;
     validation::check(&submission, batch)?;
+    if stand_in.settings().open_points.colons_are_parameters && submission.parameters.is_none() {
+        validation::refuse_colons(&submission, batch)?;
+    }
+    match stand_in.faults.refuse_request() {
+        None => {}
+        Some(RequestFault::InternalError) => {
+            return Err(ApiError::Internal("Internal server error".to_owned()));
+        }
+        Some(RequestFault::ActiveStatements) => return Err(ApiError::ActiveStatementsExceeded),
+        Some(RequestFault::ActiveSessions) => return Err(ApiError::ActiveSessionsExceeded),
+        Some(RequestFault::DatabaseConnection) => return Err(ApiError::DatabaseConnection),
+    }
     let wait = submission.wait_time_seconds;
     let statement = take(stand_in, submission, body, batch)?;
     if let Some(seconds) = wait {
@@ -36,9 +49,11 @@ fn take(
         members.remove("ClientToken");
         members.insert("Operation".to_owned(), json!(batch));
     }
+    let replay_any = stand_in.settings().open_points.reused_tokens_replay;
     let mut statements = lock(&stand_in.statements);
     if let Some(token) = &submission.client_token
-        && let Some(known) = statements.replay(token, &body).map_err(|rejected| refusal(&rejected))?
+        && let Some(known) =
+            statements.replay(token, &body, replay_any).map_err(|rejected| refusal(&rejected))?
     {
         tracing::info!(id = known.id, "a client token was sent again");
         return Ok(known);

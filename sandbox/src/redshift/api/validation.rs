@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use super::error::ApiError;
 use super::requests::{Parameter, Submission};
-use crate::redshift::sql;
+use crate::redshift::sql::{self, Kind};
 
 const MAX_SQLS: usize = 40;
 /// The documents say 100 KB, newer ones 200.
@@ -79,7 +79,8 @@ pub(super) fn texts(submission: &Submission, batch: bool) -> Result<&[String], A
     }
 }
 
-fn check_selectors(submission: &Submission) -> Result<(), ApiError> {
+/// Which warehouse, which database, as whom.
+pub(super) fn check_selectors(submission: &Submission) -> Result<(), ApiError> {
     let Submission { cluster_identifier, workgroup_name, secret_arn, db_user, database, session_id, .. } =
         submission;
     if session_id.is_some() {
@@ -159,6 +160,17 @@ fn check_parameters(submission: &Submission, batch: bool) -> Result<(), ApiError
         }
         if !used.contains(name) {
             return Err(ApiError::validation(format!("Parameters list contains unused parameters: {name}")));
+        }
+    }
+    Ok(())
+}
+
+/// Open point (l): a colon before a word, in a cast too, names a parameter, and that has no value.
+pub(super) fn refuse_colons(submission: &Submission, batch: bool) -> Result<(), ApiError> {
+    let is_colon = |token: &sql::Token| matches!(token.kind, Kind::Parameter(_) | Kind::Symbol("::"));
+    for text in texts(submission, batch)? {
+        if sql::tokens(text).is_ok_and(|tokens| tokens.iter().any(is_colon)) {
+            return Err(ApiError::validation("Parameters are missing for a statement that names some"));
         }
     }
     Ok(())

@@ -2,8 +2,13 @@
 
 use super::load_error::{Code, FieldError};
 
-/// Redshift's longest input row, in bytes.
-const MAX_ROW_BYTES: usize = 4 * 1024 * 1024;
+/// One field of a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Field<'a> {
+    pub(super) bytes: &'a [u8],
+    /// Whether it stood in quotes.
+    pub(super) quoted: bool,
+}
 
 /// One record: fields back to back in one buffer.
 #[derive(Debug, Default)]
@@ -11,6 +16,8 @@ pub(super) struct Record {
     bytes: Vec<u8>,
     /// Where each finished field ends.
     ends: Vec<usize>,
+    /// Whether each finished field was quoted.
+    quoted: Vec<bool>,
     /// The line that it begins on, from 1.
     pub(super) line: u64,
 }
@@ -20,9 +27,10 @@ impl Record {
         self.ends.len()
     }
 
-    pub(super) fn fields(&self) -> impl Iterator<Item = &[u8]> {
+    pub(super) fn fields(&self) -> impl Iterator<Item = Field<'_>> {
         let starts = std::iter::once(0).chain(self.ends.iter().copied());
-        starts.zip(&self.ends).map(|(start, &end)| &self.bytes[start..end])
+        let fields = starts.zip(&self.ends).zip(&self.quoted);
+        fields.map(|((start, &end), &quoted)| Field { bytes: &self.bytes[start..end], quoted })
     }
 
     /// The whole record, for the error tables.
@@ -33,6 +41,7 @@ impl Record {
     fn clear(&mut self, line: u64) {
         self.bytes.clear();
         self.ends.clear();
+        self.quoted.clear();
         self.line = line;
     }
 
@@ -58,6 +67,7 @@ enum State {
 pub(super) struct CsvParser {
     delimiter: u8,
     quote: u8,
+    max_row_bytes: usize,
     state: State,
     record: Record,
     /// Lines ended so far.
@@ -67,9 +77,9 @@ pub(super) struct CsvParser {
 }
 
 impl CsvParser {
-    pub(super) fn new(delimiter: u8, quote: u8) -> Self {
+    pub(super) fn new(delimiter: u8, quote: u8, max_row_bytes: usize) -> Self {
         let record = Record { line: 1, ..Record::default() };
-        Self { delimiter, quote, state: State::FieldStart, record, lines: 0, begun: false }
+        Self { delimiter, quote, max_row_bytes, state: State::FieldStart, record, lines: 0, begun: false }
     }
 
     /// Takes a piece of the file and hands over every record that ends in it.
@@ -109,8 +119,9 @@ impl CsvParser {
 
     /// Takes one byte; true if it ended a record.
     fn byte(&mut self, byte: u8) -> Result<bool, FieldError> {
-        if self.record.bytes.len() >= MAX_ROW_BYTES {
-            return Err(self.error(Code::InvalidInputLine, "Input row is larger than the maximum of 4 MB"));
+        if self.record.bytes.len() >= self.max_row_bytes {
+            let reason = format!("Input row is larger than the maximum of {} MB", self.max_row_bytes >> 20);
+            return Err(self.error(Code::InvalidInputLine, &reason));
         }
         self.begun = true;
         if byte == b'\n' {
@@ -158,6 +169,7 @@ impl CsvParser {
             self.record.bytes.pop();
         }
         self.record.ends.push(self.record.bytes.len());
+        self.record.quoted.push(!ends_line);
         self.state = State::FieldStart;
     }
 
@@ -176,11 +188,15 @@ impl CsvParser {
 mod tests {
     use super::*;
 
+    const MAX_ROW_BYTES: usize = 4 << 20;
+
     fn records(text: &[u8], piece: usize) -> Result<Vec<Vec<String>>, FieldError> {
         let mut records = Vec::new();
-        let mut parser = CsvParser::new(b',', b'"');
+        let mut parser = CsvParser::new(b',', b'"', MAX_ROW_BYTES);
         let mut collect = |record: &Record| {
-            records.push(record.fields().map(|field| String::from_utf8_lossy(field).into_owned()).collect());
+            records.push(
+                record.fields().map(|field| String::from_utf8_lossy(field.bytes).into_owned()).collect(),
+            );
             Ok::<(), FieldError>(())
         };
         for piece in text.chunks(piece) {

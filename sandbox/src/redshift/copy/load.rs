@@ -14,6 +14,7 @@ use super::load_error::{Code, FieldError, LoadErrorRow, shortened};
 use super::manifest::{self, Entry};
 use super::objects::Objects;
 use super::value::{FieldRules, convert};
+use crate::redshift::settings::OpenPoints;
 use crate::redshift::sql::{CopyStatement, quoted};
 
 /// Rows are handed to PostgreSQL in pieces of about this size.
@@ -37,14 +38,19 @@ impl From<tokio_postgres::Error> for CopyError {
 }
 
 /// Loads; returns the number of rows. On an error nothing is loaded, as PostgreSQL's own COPY was not finished.
-pub(crate) async fn copy(client: &Client, objects: &Objects, copy: &CopyStatement) -> Result<u64, CopyError> {
+pub(crate) async fn copy(
+    client: &Client,
+    objects: &Objects,
+    copy: &CopyStatement,
+    open: OpenPoints,
+) -> Result<u64, CopyError> {
     let columns = target_columns(client, copy).await.map_err(CopyError::Refused)?;
     let files = files(objects, copy).await.map_err(CopyError::Refused)?;
     let names: Vec<String> = columns.iter().map(|column| quoted(&column.name)).collect();
     let sink =
         client.copy_in::<_, Bytes>(&format!("COPY {} ({}) FROM STDIN", copy.table, names.join(", "))).await?;
     let mut sink = Box::pin(sink);
-    let mut loader = Loader::new(copy, &columns);
+    let mut loader = Loader::new(copy, &columns, open);
     let mut found = false;
     for file in files {
         match objects.open(&file.bucket, &file.key).await.map_err(CopyError::Refused)? {
@@ -89,6 +95,13 @@ async fn files(objects: &Objects, copy: &CopyStatement) -> Result<Vec<Entry>, St
     Ok(keys.into_iter().map(|key| Entry { bucket: copy.bucket.clone(), key, mandatory: true }).collect())
 }
 
+/// For one file.
+fn parser(copy: &CopyStatement, open: OpenPoints) -> CsvParser {
+    let max_row_bytes =
+        usize::try_from(open.copy_row_megabytes).unwrap_or(usize::MAX).saturating_mul(1 << 20);
+    CsvParser::new(copy.options.delimiter, copy.options.quote, max_row_bytes)
+}
+
 struct Loader<'a> {
     copy: &'a CopyStatement,
     columns: &'a [Column],
@@ -100,7 +113,7 @@ struct Loader<'a> {
 }
 
 impl<'a> Loader<'a> {
-    fn new(copy: &'a CopyStatement, columns: &'a [Column]) -> Self {
+    fn new(copy: &'a CopyStatement, columns: &'a [Column], open: OpenPoints) -> Self {
         let options = &copy.options;
         let rules = FieldRules {
             null_as: options.null_as.clone(),
@@ -110,8 +123,9 @@ impl<'a> Loader<'a> {
             round: options.round_decimals,
             time_format: options.time_format,
             date_format: options.date_format,
+            open,
         };
-        let parser = CsvParser::new(options.delimiter, options.quote);
+        let parser = parser(copy, open);
         Self {
             copy,
             columns,
@@ -126,7 +140,7 @@ impl<'a> Loader<'a> {
     fn begin(&mut self, file: &Entry) -> Result<(), CopyError> {
         self.file = format!("s3://{}/{}", file.bucket, file.key);
         self.decoder = Decoder::new(self.copy.options.compression).map_err(|_| self.not_compressed())?;
-        self.parser = CsvParser::new(self.copy.options.delimiter, self.copy.options.quote);
+        self.parser = parser(self.copy, self.rules.open);
         Ok(())
     }
 
@@ -232,11 +246,11 @@ fn write_fields(
             rows.put_u8(b'\t');
         }
         let value = convert(field, column.column_type, rules);
-        match value.map_err(|error| error.in_column(position, field))? {
+        match value.map_err(|error| error.in_column(position, field.bytes))? {
             Some(value) => escape(&value, rows),
             None if column.not_null => {
                 let error = FieldError::new(Code::MissingData, "Missing data for not-null field");
-                return Err(error.in_column(position, field));
+                return Err(error.in_column(position, field.bytes));
             }
             None => rows.put_slice(b"\\N"),
         }

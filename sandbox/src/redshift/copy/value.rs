@@ -3,9 +3,11 @@
 
 use std::borrow::Cow;
 
+use super::csv::Field;
 use super::datetime::{self, Shape};
 use super::json;
 use super::load_error::{Code, FieldError};
+use crate::redshift::settings::OpenPoints;
 use crate::redshift::sql::{ColumnType, TimeFormat};
 
 /// How fields are read; from COPY's options.
@@ -18,16 +20,20 @@ pub(super) struct FieldRules {
     pub(super) round: bool,
     pub(super) time_format: TimeFormat,
     pub(super) date_format: TimeFormat,
+    pub(super) open: OpenPoints,
 }
 
 /// The value, or None for NULL.
 pub(super) fn convert<'a>(
-    field: &'a [u8],
+    field: Field<'a>,
     column: ColumnType,
     rules: &FieldRules,
 ) -> Result<Option<Cow<'a, str>>, FieldError> {
-    // Whether the field was quoted makes no difference to NULL.
-    if field == rules.null_as {
+    let Field { bytes: field, quoted } = field;
+    let open = rules.open;
+    let may_be_null = !quoted || open.quoted_fields_may_be_null;
+    let is_super = column == ColumnType::Super;
+    if field == rules.null_as && may_be_null && (!is_super || open.super_knows_null_as) {
         return Ok(None);
     }
     if let Some(position) = field.iter().position(|&byte| byte == 0) {
@@ -37,19 +43,23 @@ pub(super) fn convert<'a>(
     }
     let text = std::str::from_utf8(field).map_err(|error| invalid_utf8(field, error.valid_up_to()))?;
     let blank = text.bytes().all(|byte| byte == b' ');
-    if text.is_empty() && (!column.is_character() || rules.empty_as_null)
-        || !text.is_empty() && blank && (!column.is_character() || rules.blanks_as_null)
-    {
+    let empty_is_null = match column {
+        ColumnType::Super => open.empty_super_is_null,
+        _ if !column.is_character() => true,
+        _ if text.is_empty() => rules.empty_as_null,
+        _ => rules.blanks_as_null,
+    };
+    if blank && empty_is_null && may_be_null {
         return Ok(None);
     }
-    let time = |shape, format| datetime::normalise(text, shape, format).map(Cow::Owned);
+    let time = |shape, format| datetime::normalise(text, shape, format, open).map(Cow::Owned);
     let value = match column {
         ColumnType::Boolean => Cow::Borrowed(boolean(text)?),
         ColumnType::SmallInt => integer(text, i16::MIN.into(), i16::MAX.into(), "Short")?,
         ColumnType::Integer => integer(text, i32::MIN.into(), i32::MAX.into(), "Integer")?,
         ColumnType::BigInt => integer(text, i64::MIN, i64::MAX, "Long")?,
-        ColumnType::Real => float(text, true)?,
-        ColumnType::Double => float(text, false)?,
+        ColumnType::Real => float(text, true, open)?,
+        ColumnType::Double => float(text, false, open)?,
         ColumnType::Decimal { precision, scale } => {
             Cow::Owned(decimal(text, precision.into(), scale.into(), rules.round)?)
         }
@@ -116,7 +126,11 @@ fn integer<'a>(text: &'a str, min: i64, max: i64, name: &str) -> Result<Cow<'a, 
     }
 }
 
-fn float(text: &str, single: bool) -> Result<Cow<'_, str>, FieldError> {
+fn float(text: &str, single: bool, open: OpenPoints) -> Result<Cow<'_, str>, FieldError> {
+    let special = ["nan", "infinity", "-infinity", "inf", "-inf"];
+    if open.floats_may_be_special && special.contains(&text.to_ascii_lowercase().as_str()) {
+        return Ok(Cow::Borrowed(text));
+    }
     let plain =
         text.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b'+' | b'-' | b'.' | b'e' | b'E'));
     let malformed = || FieldError::new(Code::Float, "Invalid floating point value");
@@ -215,11 +229,16 @@ mod tests {
             round: false,
             time_format: TimeFormat::Auto,
             date_format: TimeFormat::Auto,
+            open: OpenPoints::default(),
         }
     }
 
+    fn plain(field: &[u8]) -> Field<'_> {
+        Field { bytes: field, quoted: false }
+    }
+
     fn value(field: &str, column: ColumnType) -> Result<Option<String>, Code> {
-        let value = convert(field.as_bytes(), column, &rules());
+        let value = convert(plain(field.as_bytes()), column, &rules());
         value.map(|value| value.map(Cow::into_owned)).map_err(|error| error.code)
     }
 
@@ -241,11 +260,34 @@ mod tests {
     fn empty_is_a_value_only_for_text() {
         assert_eq!(value("", ColumnType::Varchar(5)), some(""));
         assert_eq!(value("\\N", ColumnType::Varchar(5)), some("\\N"), "with NULL AS '\\0'");
-        for column in
-            [ColumnType::Integer, ColumnType::Super, ColumnType::Varbyte(3), ColumnType::Date, DECIMAL]
-        {
+        for column in [ColumnType::Integer, ColumnType::Varbyte(3), ColumnType::Date, DECIMAL] {
             assert_eq!(value("", column), Ok(None), "{column}");
         }
+    }
+
+    #[test]
+    fn what_is_open_can_be_chosen() {
+        let with = |open: OpenPoints, field: &str, quoted: bool, column: ColumnType| {
+            let rules = FieldRules { open, ..rules() };
+            let value = convert(Field { bytes: field.as_bytes(), quoted }, column, &rules);
+            value.map(|value| value.map(Cow::into_owned)).map_err(|error| error.code)
+        };
+        let default = OpenPoints::default();
+        let other = OpenPoints {
+            quoted_fields_may_be_null: false,
+            super_knows_null_as: false,
+            empty_super_is_null: true,
+            floats_may_be_special: true,
+            ..default
+        };
+        assert_eq!(with(default, "\0", true, ColumnType::Integer), Ok(None));
+        assert_eq!(with(other, "\0", true, ColumnType::Integer), Err(Code::NulByte));
+        assert_eq!(with(default, "", true, ColumnType::Integer), Ok(None));
+        assert_eq!(with(other, "", true, ColumnType::Integer), Err(Code::Digit));
+        assert_eq!(with(default, "", false, ColumnType::Super), Err(Code::Json));
+        assert_eq!(with(other, "", false, ColumnType::Super), Ok(None));
+        assert_eq!(with(other, "\0", false, ColumnType::Super), Err(Code::NulByte));
+        assert_eq!(with(other, "-Infinity", false, ColumnType::Real), some("-Infinity"));
     }
 
     #[test]
@@ -271,7 +313,7 @@ mod tests {
         assert_eq!(value("1e3", DECIMAL), Err(Code::Decimal));
         assert_eq!(value("1.2.3", DECIMAL), Err(Code::Decimal));
         let round = FieldRules { round: true, ..rules() };
-        assert_eq!(convert(b"20.259", DECIMAL, &round).unwrap().as_deref(), Some("20.26"));
+        assert_eq!(convert(plain(b"20.259"), DECIMAL, &round).unwrap().as_deref(), Some("20.26"));
         let wide = ColumnType::Decimal { precision: 19, scale: 0 };
         assert_eq!(value("9223372036854775807", wide), some("9223372036854775807"));
         assert_eq!(value("9223372036854775808", wide), Err(Code::ExceedsLength));
@@ -287,10 +329,10 @@ mod tests {
         assert_eq!(value("é", ColumnType::Char(4)), Err(Code::InvalidChar));
         let truncate = FieldRules { truncate: true, ..rules() };
         assert_eq!(
-            convert("éé".as_bytes(), ColumnType::Varchar(3), &truncate).unwrap().as_deref(),
+            convert(plain("éé".as_bytes()), ColumnType::Varchar(3), &truncate).unwrap().as_deref(),
             Some("é")
         );
-        let error = convert(&[b'a', 0xa4], ColumnType::Varchar(3), &rules()).unwrap_err();
+        let error = convert(plain(&[b'a', 0xa4]), ColumnType::Varchar(3), &rules()).unwrap_err();
         assert_eq!((error.code, error.position), (Code::InvalidUtf8, 1));
         assert!(error.reason.contains("a4"));
     }

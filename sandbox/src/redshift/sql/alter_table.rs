@@ -4,6 +4,7 @@ use super::command::Command;
 use super::create_table::{Column, shown};
 use super::cursor::Cursor;
 use super::names::TableName;
+use super::touched::Touched;
 use super::types::ColumnType;
 use super::{SqlError, quoted};
 
@@ -54,8 +55,10 @@ pub(super) fn parse(cursor: &mut Cursor<'_>, tag: &str) -> Result<Command, SqlEr
         rename(cursor, &table)?
     } else if cursor.eat(&["alter"]) {
         alter(cursor, table, tag)?
-    } else if cursor.sees(&["append"]) {
-        return Err(SqlError::Unsupported("ALTER TABLE APPEND".to_owned()));
+    } else if cursor.eat(&["append", "from"]) {
+        cursor.table()?;
+        let _ = cursor.eat(&["ignoreextra"]) || cursor.eat(&["filltarget"]);
+        Command::Append
     } else {
         return Err(cursor.syntax_error());
     };
@@ -71,6 +74,13 @@ fn add(cursor: &mut Cursor<'_>, table: &TableName, tag: &str) -> Result<Command,
     if cursor.sees(&["if"]) {
         return Err(cursor.syntax_error());
     }
+    let tables_only = ["references", "identity", "generated"];
+    if let Some(attribute) = tables_only.iter().find(|word| cursor.holds(word)) {
+        return Err(SqlError::Refused(format!(
+            "ALTER TABLE ADD COLUMN does not support columns with {}",
+            if *attribute == "references" { "REFERENCES" } else { "IDENTITY" }
+        )));
+    }
     let column = Column::parse(cursor, tag)?;
     if let Some(attribute) = column.table_only {
         return Err(SqlError::Refused(format!(
@@ -83,7 +93,9 @@ fn add(cursor: &mut Cursor<'_>, table: &TableName, tag: &str) -> Result<Command,
             "ALTER TABLE ADD COLUMN defined as NOT NULL must have a non-null default expression".to_owned(),
         ));
     }
-    Ok(Command::Utility(format!("ALTER TABLE {table} ADD COLUMN {}", column.definition)))
+    let encoding = column.remembered_encoding(tag).map(|encoding| format!(" {encoding}")).unwrap_or_default();
+    let sql = format!("ALTER TABLE {table} ADD COLUMN {}{encoding}", column.definition);
+    Ok(Command::Utility { sql, touched: Touched::defines([table.clone()]) })
 }
 
 fn remove(cursor: &mut Cursor<'_>, table: TableName) -> Result<Command, SqlError> {
@@ -92,7 +104,8 @@ fn remove(cursor: &mut Cursor<'_>, table: TableName) -> Result<Command, SqlError
         cursor.eat(&["restrict"]);
         // Those without a name of their own go by the stand-in's.
         let name = if name.starts_with("declared_key_") { name } else { format!("named_key_{name}") };
-        return Ok(Command::Utility(format!("ALTER TABLE {table} DROP CONSTRAINT {}", quoted(&name))));
+        let sql = format!("ALTER TABLE {table} DROP CONSTRAINT {}", quoted(&name));
+        return Ok(Command::Utility { sql, touched: Touched::defines([table]) });
     }
     cursor.eat(&["column"]);
     if cursor.sees(&["if"]) {
@@ -112,13 +125,15 @@ fn rename(cursor: &mut Cursor<'_>, table: &TableName) -> Result<Command, SqlErro
         if name.starts_with('#') && !shown(table).starts_with('#') {
             return Err(SqlError::Refused("cannot rename a permanent table to a temporary one".to_owned()));
         }
-        return Ok(Command::Utility(format!("ALTER TABLE {table} RENAME TO {}", quoted(&name))));
+        let sql = format!("ALTER TABLE {table} RENAME TO {}", quoted(&name));
+        return Ok(Command::Utility { sql, touched: Touched::defines([table.clone()]) });
     }
     cursor.eat(&["column"]);
     let from = quoted(&cursor.identifier()?);
     cursor.expect(&["to"])?;
     let to = quoted(&cursor.new_column()?);
-    Ok(Command::Utility(format!("ALTER TABLE {table} RENAME COLUMN {from} TO {to}")))
+    let sql = format!("ALTER TABLE {table} RENAME COLUMN {from} TO {to}");
+    Ok(Command::Utility { sql, touched: Touched::defines([table.clone()]) })
 }
 
 /// Distribution and sorting, as far as they are not by a column.

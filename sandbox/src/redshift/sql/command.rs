@@ -7,21 +7,33 @@ use super::cursor::Cursor;
 use super::lexer::{Kind, Token};
 use super::names::TableName;
 use super::query;
+use super::touched::Touched;
 use super::{SqlError, literal, quoted};
 
 /// A statement, checked; SQL text inside is PostgreSQL's.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Command {
     /// Returns rows.
-    Query(String),
+    Query {
+        sql: String,
+        touched: Touched,
+    },
     /// Changes rows; their number is the result.
     Change {
         sql: String,
         /// The table that is changed, for messages.
         table: String,
+        touched: Touched,
     },
     /// Anything else that PostgreSQL does in one statement.
-    Utility(String),
+    Utility {
+        sql: String,
+        touched: Touched,
+    },
+    /// `LOCK`, which takes no snapshot.
+    Lock(String),
+    /// `SET`, which takes none either.
+    Set(String),
     /// `ALTER TABLE … ALTER COLUMN … TYPE`: needs a look at the catalog, and never runs in a transaction.
     Widen(Widening),
     DropColumn(Removal),
@@ -37,6 +49,8 @@ pub(crate) enum Command {
     Truncate(TableName),
     /// Never runs in a transaction; there is nothing to do.
     Vacuum,
+    /// `ALTER TABLE … APPEND`: never runs in a transaction, and is not done outside of one either.
+    Append,
     /// `COPY … FROM 's3://…'`
     Copy(CopyStatement),
     /// A setting without a meaning here.
@@ -88,7 +102,7 @@ fn lock(cursor: &mut Cursor<'_>) -> Result<Command, SqlError> {
     cursor.eat(&["table"]);
     let tables = tables(cursor)?;
     cursor.expect_end()?;
-    Ok(Command::Utility(format!("LOCK TABLE {tables} IN ACCESS EXCLUSIVE MODE")))
+    Ok(Command::Lock(format!("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE", names(&tables))))
 }
 
 fn transaction(cursor: &mut Cursor<'_>) -> Result<Command, SqlError> {
@@ -167,7 +181,8 @@ fn create_schema(cursor: &mut Cursor<'_>) -> Result<Command, SqlError> {
     }
     cursor.expect_end()?;
     let condition = if if_not_exists { "IF NOT EXISTS " } else { "" };
-    Ok(Command::Utility(format!("CREATE SCHEMA {condition}{}", quoted(&name))))
+    let sql = format!("CREATE SCHEMA {condition}{}", quoted(&name));
+    Ok(Command::Utility { sql, touched: Touched::default() })
 }
 
 fn drop(cursor: &mut Cursor<'_>) -> Result<Command, SqlError> {
@@ -184,7 +199,9 @@ fn drop(cursor: &mut Cursor<'_>) -> Result<Command, SqlError> {
         cursor.eat(&["restrict"]);
     }
     cursor.expect_end()?;
-    Ok(Command::Utility(format!("DROP {kind} {condition}{tables}{behaviour}")))
+    let sql = format!("DROP {kind} {condition}{}{behaviour}", names(&tables));
+    let touched = if kind == "TABLE" { Touched::defines(tables) } else { Touched::default() };
+    Ok(Command::Utility { sql, touched })
 }
 
 fn truncate(cursor: &mut Cursor<'_>) -> Result<Command, SqlError> {
@@ -204,7 +221,7 @@ fn analyze(cursor: &mut Cursor<'_>) -> Result<Command, SqlError> {
     if !cursor.is_at_end() {
         return Err(SqlError::Unsupported("ANALYZE with options".to_owned()));
     }
-    Ok(Command::Utility(format!("ANALYZE {table}")))
+    Ok(Command::Set(format!("ANALYZE {table}")))
 }
 
 fn set(cursor: &mut Cursor<'_>) -> Result<Command, SqlError> {
@@ -223,7 +240,7 @@ fn set(cursor: &mut Cursor<'_>) -> Result<Command, SqlError> {
         "statement_timeout" => {
             let milliseconds = cursor.integer()?;
             cursor.expect_end()?;
-            Ok(Command::Utility(format!("SET statement_timeout TO {milliseconds}")))
+            Ok(Command::Set(format!("SET statement_timeout TO {milliseconds}")))
         }
         "search_path" => {
             let mut schemas = vec![cursor.identifier()?];
@@ -234,21 +251,25 @@ fn set(cursor: &mut Cursor<'_>) -> Result<Command, SqlError> {
             // Redshift's own functions and views stay reachable.
             schemas.push(super::names::OWN_SCHEMA_PREFIX.to_owned());
             let schemas: Vec<String> = schemas.iter().map(|schema| quoted(schema)).collect();
-            Ok(Command::Utility(format!("SET search_path TO {}", schemas.join(", "))))
+            Ok(Command::Set(format!("SET search_path TO {}", schemas.join(", "))))
         }
         "timezone" => {
             let zone = literal(cursor.string()?);
             cursor.expect_end()?;
-            Ok(Command::Utility(format!("SET timezone TO {zone}")))
+            Ok(Command::Set(format!("SET timezone TO {zone}")))
         }
         other => Err(SqlError::Unsupported(format!("SET {other}"))),
     }
 }
 
-fn tables(cursor: &mut Cursor<'_>) -> Result<String, SqlError> {
-    let mut tables = vec![cursor.table()?.to_string()];
+fn tables(cursor: &mut Cursor<'_>) -> Result<Vec<TableName>, SqlError> {
+    let mut tables = vec![cursor.table()?];
     while cursor.eat_symbol(",") {
-        tables.push(cursor.table()?.to_string());
+        tables.push(cursor.table()?);
     }
-    Ok(tables.join(", "))
+    Ok(tables)
+}
+
+fn names(tables: &[TableName]) -> String {
+    tables.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }

@@ -206,7 +206,10 @@ impl OptionReader {
             "manifest" => options.manifest = true,
             "gzip" => options.compression = FileCompression::Gzip,
             "zstd" => options.compression = FileCompression::Zstd,
-            "bzip2" | "lzop" | "fixedwidth" | "removequotes" | "escape" => {}
+            "bzip2" | "lzop" | "removequotes" | "escape" => {}
+            "fixedwidth" => {
+                argument(cursor)?;
+            }
             "emptyasnull" => options.empty_as_null = true,
             "blanksasnull" => options.blanks_as_null = true,
             "truncatecolumns" => options.truncate_columns = true,

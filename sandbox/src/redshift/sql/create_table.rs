@@ -6,6 +6,7 @@ use super::cursor::Cursor;
 use super::lexer::{Kind, Token};
 use super::names::TableName;
 use super::query;
+use super::touched::Touched;
 use super::types::ColumnType;
 use super::{SqlError, quoted};
 
@@ -63,8 +64,11 @@ pub(super) fn parse(cursor: &mut Cursor<'_>, temporary: bool, tag: &str) -> Resu
     cursor.expect_end()?;
     if table.like.is_empty() {
         layout.complete(&table.columns)?;
+    } else if layout.has_keys() {
+        return Err(SqlError::Unsupported("a distribution or sort key beside LIKE".to_owned()));
     }
-    Ok(Command::Utility(format!("{head} ({})", table.definition(&layout, tag))))
+    let sql = format!("{head} ({})", table.definition(&layout, tag));
+    Ok(Command::Utility { sql, touched: Touched::reads(table.parents) })
 }
 
 /// A constraint that is always true: it remembers which columns were declared as a key.
@@ -89,8 +93,8 @@ fn selects(tokens: &[Token]) -> bool {
 fn create_as(cursor: &mut Cursor<'_>, head: &str) -> Result<Command, SqlError> {
     table_attributes(cursor)?;
     cursor.expect(&["as"])?;
-    let query = query::translate_query(cursor.rest())?;
-    Ok(Command::Utility(format!("{head} AS {query}")))
+    let (query, reads) = query::translate_query(cursor.rest())?;
+    Ok(Command::Utility { sql: format!("{head} AS {query}"), touched: Touched::reads(reads) })
 }
 
 #[derive(Default)]
@@ -98,6 +102,8 @@ struct Table {
     columns: Vec<Column>,
     /// LIKE clauses, in PostgreSQL's words.
     like: Vec<String>,
+    /// Their tables.
+    parents: Vec<TableName>,
     primary_key: Vec<String>,
     /// The primary key's, if it has one.
     key_name: Option<String>,
@@ -113,6 +119,11 @@ impl Table {
             let implied = self.primary_key.contains(&column.name) && !column.not_null;
             parts.push(format!("{}{}", column.definition, if implied { " NOT NULL" } else { "" }));
         }
+        let encodings = self.columns.iter().enumerate();
+        parts.extend(
+            encodings
+                .filter_map(|(position, column)| column.remembered_encoding(&format!("{position}_{tag}"))),
+        );
         parts.extend(layout.constraints(tag));
         if let Some(name) = &self.key_name {
             parts.push(remembering(&format!("named_key_{name}"), &self.primary_key));
@@ -165,6 +176,7 @@ impl Table {
         }
         let defaults = if defaults { " INCLUDING DEFAULTS" } else { "" };
         self.like.push(format!("LIKE {parent} INCLUDING CONSTRAINTS{defaults}"));
+        self.parents.push(parent);
         Ok(())
     }
 }
@@ -188,6 +200,12 @@ pub(super) struct Column {
 }
 
 impl Column {
+    /// What remembers its encoding, if that keeps it from being widened.
+    pub(super) fn remembered_encoding(&self, tag: &str) -> Option<String> {
+        let encoding = self.encoding?;
+        Some(remembering(&format!("encode_{encoding}_{tag}"), std::slice::from_ref(&self.name)))
+    }
+
     pub(super) fn parse(cursor: &mut Cursor<'_>, tag: &str) -> Result<Self, SqlError> {
         let name = cursor.new_column()?;
         let column_type = ColumnType::parse(cursor)?;
@@ -250,8 +268,10 @@ impl Column {
             self.table_only = Some("UNIQUE");
         } else if cursor.sees(&["identity"]) || cursor.sees(&["generated"]) {
             return Err(SqlError::Unsupported("IDENTITY".to_owned()));
-        } else if cursor.sees(&["references"]) || cursor.sees(&["collate"]) {
-            return Err(SqlError::Unsupported(cursor.word()?.to_uppercase()));
+        } else if cursor.sees(&["references"]) {
+            return Err(SqlError::Unsupported("REFERENCES".to_owned()));
+        } else if cursor.sees(&["collate"]) {
+            return Err(SqlError::Unsupported("COLLATE".to_owned()));
         } else if cursor.sees(&["check"]) {
             return Err(SqlError::Refused("CHECK constraints are not supported.".to_owned()));
         } else {

@@ -50,6 +50,11 @@ impl<'a> Cursor<'a> {
                 .all(|(word, token)| matches!(&token.kind, Kind::Word(w) if w == word))
     }
 
+    /// Whether the word stands anywhere in what is left, outside of quotes.
+    pub(crate) fn holds(&self, word: &str) -> bool {
+        self.tokens.iter().any(|token| matches!(&token.kind, Kind::Word(w) if w == word))
+    }
+
     /// Reads these words if they come next.
     pub(crate) fn eat(&mut self, words: &[&str]) -> bool {
         let seen = self.sees(words);

@@ -48,15 +48,33 @@ impl Token {
 enum Strings {
     /// Backslash escapes.
     Escaped,
+    /// The same in `COPY`, whose options may name the byte 0.
+    EscapedOptions,
     /// Only `''` means something: the option strings of `COPY`.
     Verbatim,
 }
 
+/// How the option strings of `COPY` are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CopyStrings {
+    Verbatim,
+    Escaped,
+}
+
 /// Splits a statement into tokens; one semicolon at its end is dropped.
 pub(crate) fn tokens(sql: &str) -> Result<Vec<Token>, SqlError> {
+    tokens_with(sql, CopyStrings::Verbatim)
+}
+
+/// The same, with a choice for `COPY`.
+pub(crate) fn tokens_with(sql: &str, options: CopyStrings) -> Result<Vec<Token>, SqlError> {
     let first_word: String =
         sql.trim_start().chars().take_while(char::is_ascii_alphabetic).collect::<String>().to_lowercase();
-    let strings = if first_word == "copy" { Strings::Verbatim } else { Strings::Escaped };
+    let strings = match options {
+        _ if first_word != "copy" => Strings::Escaped,
+        CopyStrings::Verbatim => Strings::Verbatim,
+        CopyStrings::Escaped => Strings::EscapedOptions,
+    };
     let mut lexer = Lexer { rest: sql, strings };
     let mut tokens = Vec::new();
     while let Some(token) = lexer.next()? {
@@ -68,6 +86,46 @@ pub(crate) fn tokens(sql: &str) -> Result<Vec<Token>, SqlError> {
     Ok(tokens)
 }
 
+/// The statements of a text, which semicolons part.
+pub(crate) fn split(sql: &str) -> Result<Vec<&str>, SqlError> {
+    let mut lexer = Lexer { rest: sql, strings: Strings::Escaped };
+    let mut statements = Vec::new();
+    let mut start = 0;
+    let mut first = None;
+    loop {
+        let token = lexer.next()?;
+        let end = sql.len() - lexer.rest.len();
+        match token {
+            Some(Token { kind: Kind::Symbol(";"), .. }) | None => {
+                if first.take().is_some() {
+                    statements.push(sql[start..end].trim());
+                }
+                start = end;
+                lexer.strings = Strings::Escaped;
+                if token.is_none() {
+                    return Ok(statements);
+                }
+            }
+            Some(token) => {
+                if first.is_none() && token.kind == Kind::Word("copy".to_owned()) {
+                    lexer.strings = Strings::Verbatim;
+                }
+                first.get_or_insert(token);
+            }
+        }
+    }
+}
+
+/// The words at a statement's beginning, for messages; names without their quotes.
+pub(crate) fn words(sql: &str) -> Vec<String> {
+    let mut lexer = Lexer { rest: sql, strings: Strings::Escaped };
+    let mut words = Vec::new();
+    while let Ok(Some(Token { kind: Kind::Word(word) | Kind::Quoted(word), .. })) = lexer.next() {
+        words.push(word);
+    }
+    words
+}
+
 /// Text that sqlparser's Redshift dialect reads back into the same tokens.
 pub(crate) fn render(tokens: &[Token]) -> String {
     let mut text = String::new();
@@ -76,6 +134,8 @@ pub(crate) fn render(tokens: &[Token]) -> String {
             text.push(' ');
         }
         match &token.kind {
+            // A temporary table's name, which sqlparser does not know unquoted.
+            Kind::Word(word) if word.starts_with('#') => text.push_str(&quoted(word)),
             Kind::Word(word) | Kind::Number(word) => text.push_str(word),
             Kind::Quoted(name) => text.push_str(&quoted(name)),
             Kind::Text(value) => {
@@ -207,7 +267,7 @@ impl Lexer<'_> {
                     self.rest = &self.rest[at + 2..];
                     return Ok(value);
                 }
-                '\\' if self.strings == Strings::Escaped => {
+                '\\' if self.strings != Strings::Verbatim => {
                     let Some((_, escaped)) = chars.next() else { break };
                     let mut octal = escaped.to_digit(8);
                     while let Some(code) = octal.filter(|code| *code < 32) {
@@ -215,6 +275,7 @@ impl Lexer<'_> {
                         octal = digit.to_digit(8).map(|digit| code * 8 + digit);
                     }
                     value.push(match (octal, escaped) {
+                        (Some(0), _) if self.strings == Strings::EscapedOptions => '\0',
                         (Some(code @ 1..128), _) => char::from_u32(code).unwrap_or(escaped),
                         (Some(_), _) => return Err(SqlError::Refused("invalid byte in a string".to_owned())),
                         (None, 'b') => '\u{8}',
@@ -312,6 +373,24 @@ mod tests {
     fn copy_takes_strings_verbatim() {
         let tokens = tokens(r"COPY t FROM 's3://b/k' NULL AS '\0'").unwrap();
         assert_eq!(tokens.last().map(|token| &token.kind), Some(&Kind::Text(r"\0".to_owned())));
+    }
+
+    #[test]
+    fn copy_may_take_escapes_too() {
+        let tokens = tokens_with(r"COPY t FROM 's3://b/k' NULL AS '\0'", CopyStrings::Escaped).unwrap();
+        assert_eq!(tokens.last().map(|token| &token.kind), Some(&Kind::Text("\0".to_owned())));
+    }
+
+    #[test]
+    fn semicolons_part_statements_unless_they_are_quoted() {
+        let text = "select ';', \"a;b\" -- ;\n; ; copy t from 's3://b/k' null as '\\'; select '\\';'";
+        assert_eq!(
+            split(text).unwrap(),
+            ["select ';', \"a;b\" -- ;\n;", "copy t from 's3://b/k' null as '\\';", "select '\\';'"]
+        );
+        assert_eq!(split(" ; -- nothing\n").unwrap(), Vec::<&str>::new());
+        assert!(split("select 'a").is_err());
+        assert_eq!(words("CREATE /* x */ TABLE \"T\" (a INT)"), ["create", "table", "t"]);
     }
 
     #[test]

@@ -2,9 +2,9 @@
 //! and Redshift doesn't, rewritten where the two databases differ.
 
 use sqlparser::ast::{
-    Assignment, AssignmentTarget, Delete, Expr, FromTable, Insert, JoinOperator, Merge, MergeAction,
-    MergeClauseKind, MergeUpdateKind, ObjectName, Query, SetExpr, Statement, TableFactor, TableObject,
-    TableWithJoins, Update, UpdateTableFromKind, VisitMut,
+    Assignment, AssignmentTarget, BinaryOperator, Delete, Expr, FromTable, Insert, JoinOperator, Merge,
+    MergeAction, MergeClauseKind, MergeUpdateKind, ObjectName, Query, SetExpr, Statement, TableFactor,
+    TableObject, TableWithJoins, Update, UpdateTableFromKind, VisitMut,
 };
 use sqlparser::dialect::RedshiftSqlDialect;
 use sqlparser::parser::{Parser, ParserError};
@@ -13,18 +13,21 @@ use super::SqlError;
 use super::command::Command;
 use super::cursor::Cursor;
 use super::lexer::{self, Token};
+use super::names::TableName;
 use super::rewrite::Rewriter;
+use super::touched::{Touched, Write};
 
 pub(super) fn select(tokens: &[Token]) -> Result<Command, SqlError> {
-    translate_query(tokens).map(Command::Query)
+    let (sql, reads) = translate_query(tokens)?;
+    Ok(Command::Query { sql, touched: Touched::reads(reads) })
 }
 
-/// A query as part of another statement.
-pub(super) fn translate_query(tokens: &[Token]) -> Result<String, SqlError> {
+/// A query as part of another statement, and the tables that it reads.
+pub(super) fn translate_query(tokens: &[Token]) -> Result<(String, Vec<TableName>), SqlError> {
     match statement(tokens)? {
         Statement::Query(mut query) => {
-            rewrite(&mut *query, Rewriter::default())?;
-            Ok(query.to_string())
+            let reads = rewrite(&mut *query, Rewriter::default())?;
+            Ok((query.to_string(), reads))
         }
         _ => Err(first_token(tokens)),
     }
@@ -58,19 +61,31 @@ pub(super) fn create_view(cursor: &mut Cursor<'_>) -> Result<Command, SqlError> 
     if query.windows(2).any(|pair| Cursor::new(pair).sees(&["no", "schema"])) {
         return Err(SqlError::Unsupported("WITH NO SCHEMA BINDING".to_owned()));
     }
-    Ok(Command::Utility(format!("CREATE {replace}VIEW {name}{columns} AS {}", translate_query(query)?)))
+    let (query, reads) = translate_query(query)?;
+    let sql = format!("CREATE {replace}VIEW {name}{columns} AS {query}");
+    Ok(Command::Utility { sql, touched: Touched::reads(reads) })
 }
 
 pub(super) fn insert(tokens: &[Token]) -> Result<Command, SqlError> {
     let Statement::Insert(mut insert) = statement(tokens)? else { return Err(first_token(tokens)) };
     check_insert(&insert)?;
-    let table = match &insert.table {
-        TableObject::TableName(name) => shown(name),
+    let name = match &insert.table {
+        TableObject::TableName(name) => table_name(name)?,
         _ => return Err(first_token(tokens)),
     };
     let rows = insert.source.as_deref().is_some_and(is_values);
-    rewrite(&mut insert, Rewriter { values_allowed: usize::from(rows), ..Rewriter::default() })?;
-    Ok(Command::Change { sql: Statement::Insert(insert).to_string(), table })
+    let mut reads =
+        rewrite(&mut insert, Rewriter { values_allowed: usize::from(rows), ..Rewriter::default() })?;
+    // The target is only read where it stands a second time.
+    if let Some(position) = reads.iter().position(|read| *read == name) {
+        reads.remove(position);
+    }
+    Ok(change(Statement::Insert(insert).to_string(), name, Write::Append, reads))
+}
+
+fn change(sql: String, table: TableName, write: Write, reads: Vec<TableName>) -> Command {
+    let shown = table.name.clone();
+    Command::Change { sql, table: shown, touched: Touched::writes(table, write, reads) }
 }
 
 fn is_values(query: &Query) -> bool {
@@ -107,9 +122,9 @@ pub(super) fn update(tokens: &[Token]) -> Result<Command, SqlError> {
     let Statement::Update(mut update) = statement(tokens)? else { return Err(first_token(tokens)) };
     check_update(&update)?;
     let table = target(&update.table)?;
-    check_assignments(&update.assignments, &table)?;
-    rewrite(&mut update, Rewriter::default())?;
-    Ok(Command::Change { sql: Statement::Update(update).to_string(), table })
+    check_assignments(&update.assignments, &table.name)?;
+    let reads = rewrite(&mut update, Rewriter::default())?;
+    Ok(change(Statement::Update(update).to_string(), table, Write::Change, reads))
 }
 
 fn check_update(update: &Update) -> Result<(), SqlError> {
@@ -157,14 +172,14 @@ fn check_assignments(assignments: &[Assignment], table: &str) -> Result<(), SqlE
 pub(super) fn delete(tokens: &[Token]) -> Result<Command, SqlError> {
     let Statement::Delete(mut delete) = statement(tokens)? else { return Err(first_token(tokens)) };
     let table = check_delete(&delete)?;
-    rewrite(&mut delete, Rewriter::default())?;
+    let reads = rewrite(&mut delete, Rewriter::default())?;
     if let FromTable::WithoutKeyword(tables) = delete.from {
         delete.from = FromTable::WithFromKeyword(tables);
     }
-    Ok(Command::Change { sql: Statement::Delete(delete).to_string(), table })
+    Ok(change(Statement::Delete(delete).to_string(), table, Write::Change, reads))
 }
 
-fn check_delete(delete: &Delete) -> Result<String, SqlError> {
+fn check_delete(delete: &Delete) -> Result<TableName, SqlError> {
     if delete.returning.is_some() {
         return Err(SqlError::Syntax("RETURNING".to_owned()));
     }
@@ -196,18 +211,20 @@ pub(super) fn merge(tokens: &[Token]) -> Result<Command, SqlError> {
     }
     let Statement::Merge(mut merge) = statement(tokens)? else { return Err(first_token(tokens)) };
     let table = check_merge(&merge)?;
-    rewrite(&mut merge, Rewriter::default())?;
-    Ok(Command::Change { sql: Statement::Merge(merge).to_string(), table })
+    let reads = rewrite(&mut merge, Rewriter::default())?;
+    Ok(change(Statement::Merge(merge).to_string(), table, Write::Change, reads))
 }
 
-fn check_merge(merge: &Merge) -> Result<String, SqlError> {
+fn check_merge(merge: &Merge) -> Result<TableName, SqlError> {
     let table = match &merge.table {
         TableFactor::Table { alias: Some(alias), .. } => {
             return Err(SqlError::Syntax(alias.name.value.clone()));
         }
-        TableFactor::Table { name, .. } => shown(name),
+        TableFactor::Table { name, .. } => table_name(name)?,
         _ => return Err(SqlError::Syntax("MERGE".to_owned())),
     };
+    check_merge_source(&merge.source, &table)?;
+    check_match(&merge.on)?;
     if !merge.into || merge.output.is_some() {
         return Err(SqlError::Syntax("MERGE".to_owned()));
     }
@@ -220,7 +237,7 @@ fn check_merge(merge: &Merge) -> Result<String, SqlError> {
             (MergeClauseKind::Matched, MergeAction::Delete { .. }) => matched += 1,
             (MergeClauseKind::Matched, MergeAction::Update(update)) => {
                 match &update.kind {
-                    MergeUpdateKind::Set(assignments) => check_assignments(assignments, &table)?,
+                    MergeUpdateKind::Set(assignments) => check_assignments(assignments, &table.name)?,
                     MergeUpdateKind::Wildcard => return Err(SqlError::Syntax("*".to_owned())),
                 }
                 matched += 1;
@@ -238,17 +255,57 @@ fn check_merge(merge: &Merge) -> Result<String, SqlError> {
     }
 }
 
+/// The source is another table, or a query that does not read the target.
+fn check_merge_source(source: &TableFactor, target: &TableName) -> Result<(), SqlError> {
+    match source {
+        TableFactor::Table { name, .. } => {
+            if table_name(name)?.name != target.name {
+                return Ok(());
+            }
+            Err(SqlError::Refused("Source table and target table in Merge must not be the same.".to_owned()))
+        }
+        TableFactor::Derived { subquery, .. } => {
+            let reads = rewrite(&mut subquery.clone(), Rewriter::default())?;
+            if reads.iter().all(|read| read.name != target.name) {
+                return Ok(());
+            }
+            Err(SqlError::Refused(
+                "Source view/subquery in Merge statement cannot reference target table.".to_owned(),
+            ))
+        }
+        _ => Err(SqlError::Syntax("USING".to_owned())),
+    }
+}
+
+/// Rows are matched by equalities, and by nothing else.
+fn check_match(on: &Expr) -> Result<(), SqlError> {
+    match on {
+        Expr::Nested(inner) => check_match(inner),
+        Expr::BinaryOp { left, op: BinaryOperator::And, right } => {
+            check_match(left).and_then(|()| check_match(right))
+        }
+        Expr::BinaryOp { op: BinaryOperator::Eq, .. } => Ok(()),
+        _ => Err(SqlError::Unsupported("a MERGE condition that is more than equalities".to_owned())),
+    }
+}
+
 /// The one table that a statement changes.
-fn target(table: &TableWithJoins) -> Result<String, SqlError> {
+fn target(table: &TableWithJoins) -> Result<TableName, SqlError> {
     match &table.relation {
-        TableFactor::Table { name, .. } if table.joins.is_empty() => Ok(shown(name)),
+        TableFactor::Table { name, .. } if table.joins.is_empty() => table_name(name),
         _ => Err(SqlError::Syntax("JOIN".to_owned())),
     }
 }
 
-/// A table's own name, without its schema.
-fn shown(name: &ObjectName) -> String {
-    name.0.last().and_then(|part| part.as_ident()).map_or_else(String::new, |ident| ident.value.clone())
+/// `[schema.]table`
+pub(super) fn table_name(name: &ObjectName) -> Result<TableName, SqlError> {
+    let parts: Vec<String> =
+        name.0.iter().filter_map(|part| part.as_ident()).map(|ident| ident.value.clone()).collect();
+    match parts.as_slice() {
+        [table] => TableName::new(None, table.clone()),
+        [schema, table] => TableName::new(Some(schema.clone()), table.clone()),
+        _ => Err(SqlError::Unsupported("a name of three parts".to_owned())),
+    }
 }
 
 fn parser(tokens: &[Token]) -> Result<Parser<'static>, SqlError> {
@@ -266,9 +323,10 @@ fn statement(tokens: &[Token]) -> Result<Statement, SqlError> {
     }
 }
 
-fn rewrite(node: &mut impl VisitMut, mut rewriter: Rewriter) -> Result<(), SqlError> {
+/// Returns the tables that are named.
+fn rewrite(node: &mut impl VisitMut, mut rewriter: Rewriter) -> Result<Vec<TableName>, SqlError> {
     match node.visit(&mut rewriter) {
-        std::ops::ControlFlow::Continue(()) => Ok(()),
+        std::ops::ControlFlow::Continue(()) => Ok(rewriter.relations),
         std::ops::ControlFlow::Break(error) => Err(error),
     }
 }

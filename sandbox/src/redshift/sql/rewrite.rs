@@ -4,15 +4,16 @@
 use std::ops::ControlFlow;
 
 use sqlparser::ast::{
-    BinaryOperator, CastKind, DataType, Expr, Function, Ident, ObjectName, Query, Select, SetExpr,
-    TableFactor, UnaryOperator, Value, ValueWithSpan, VisitorMut,
+    BinaryOperator, CastKind, DataType, Distinct, Expr, Function, FunctionArguments, Ident, ObjectName,
+    Query, Select, SetExpr, TableFactor, UnaryOperator, Value, ValueWithSpan, VisitorMut, WindowType,
 };
+use sqlparser::tokenizer::Span;
 
 use super::SqlError;
 use super::cursor::Cursor;
 use super::lexer::{literal, quoted, tokens};
-use super::names::OWN_SCHEMA_PREFIX;
-use super::query::names_column;
+use super::names::{OWN_SCHEMA_PREFIX, TableName, is_reserved};
+use super::query::{names_column, table_name};
 use super::types::ColumnType;
 
 /// See the module's text.
@@ -22,6 +23,8 @@ pub(super) struct Rewriter {
     pub(super) values_allowed: usize,
     /// In a column's default: no columns, no subqueries.
     pub(super) variable_free: bool,
+    /// The tables that were named, system tables left out. Names of a WITH are among them.
+    pub(super) relations: Vec<TableName>,
 }
 
 /// Redshift's system views that the stand-in has.
@@ -48,10 +51,28 @@ const CATALOGS: [&str; 10] = [
     "pg_views",
 ];
 
+/// Reserved words that stand for values and functions.
+const KEYWORDS: [&str; 14] = [
+    "current_date",
+    "current_time",
+    "current_timestamp",
+    "current_user",
+    "current_user_id",
+    "default",
+    "left",
+    "localtime",
+    "localtimestamp",
+    // Of the system tables.
+    "oid",
+    "right",
+    "session_user",
+    "sysdate",
+    "user",
+];
+
 /// Functions that mean the same in both databases, or are defined for the stand-in.
-const FUNCTIONS: [&str; 79] = [
+const FUNCTIONS: [&str; 76] = [
     "abs",
-    "avg",
     "btrim",
     "ceil",
     "ceiling",
@@ -96,7 +117,6 @@ const FUNCTIONS: [&str; 79] = [
     "md5",
     "min",
     "mod",
-    "now",
     "ntile",
     "nullif",
     "nvl",
@@ -108,7 +128,6 @@ const FUNCTIONS: [&str; 79] = [
     "power",
     "random",
     "rank",
-    "regexp_replace",
     "repeat",
     "replace",
     "reverse",
@@ -147,11 +166,21 @@ impl VisitorMut for Rewriter {
     }
 
     fn pre_visit_relation(&mut self, relation: &mut ObjectName) -> ControlFlow<SqlError> {
-        outcome(system_relation(relation))
+        outcome(system_relation(relation).and_then(|is_user| {
+            if is_user {
+                self.relations.push(table_name(relation)?);
+            }
+            Ok(())
+        }))
     }
 
     fn pre_visit_expr(&mut self, expression: &mut Expr) -> ControlFlow<SqlError> {
         outcome(self.expression(expression))
+    }
+
+    fn post_visit_expr(&mut self, expression: &mut Expr) -> ControlFlow<SqlError> {
+        cut_in_bytes(expression);
+        ControlFlow::Continue(())
     }
 
     fn pre_visit_value(&mut self, value: &mut ValueWithSpan) -> ControlFlow<SqlError> {
@@ -159,8 +188,16 @@ impl VisitorMut for Rewriter {
     }
 
     fn pre_visit_ident(&mut self, ident: &mut Ident) -> ControlFlow<SqlError> {
+        if ident.quote_style == Some('\'') {
+            return outcome(syntax(&format!("'{}'", ident.value)));
+        }
         if ident.quote_style.is_some() {
             *ident = verbatim(quoted(&ident.value));
+        } else if ident.span != Span::empty()
+            && is_reserved(&ident.value)
+            && !KEYWORDS.contains(&&*ident.value)
+        {
+            return outcome(syntax(&ident.value));
         }
         ControlFlow::Continue(())
     }
@@ -175,7 +212,7 @@ fn outcome(result: Result<(), SqlError>) -> ControlFlow<SqlError> {
 
 /// Text that is printed as it is.
 fn verbatim(text: String) -> Ident {
-    Ident { value: text, quote_style: None, span: sqlparser::tokenizer::Span::empty() }
+    Ident { value: text, quote_style: None, span: Span::empty() }
 }
 
 fn unsupported<T>(what: &str) -> Result<T, SqlError> {
@@ -217,6 +254,12 @@ impl Rewriter {
     }
 
     fn expression(&self, expression: &mut Expr) -> Result<(), SqlError> {
+        // After a dot nothing is a keyword.
+        if let Expr::CompoundIdentifier(parts) = expression {
+            for part in parts.iter_mut().skip(1).filter(|part| part.quote_style.is_none()) {
+                *part = verbatim(quoted(&part.value));
+            }
+        }
         if let Expr::Identifier(name) = expression
             && name.quote_style.is_none()
             && name.value == "sysdate"
@@ -285,6 +328,9 @@ impl Rewriter {
 }
 
 fn check_select(select: &Select) -> Result<(), SqlError> {
+    if matches!(select.distinct, Some(Distinct::On(_))) {
+        return Err(SqlError::Refused("SELECT DISTINCT ON is not supported".to_owned()));
+    }
     let features = [
         (select.into.is_some(), "SELECT INTO"),
         (select.qualify.is_some(), "QUALIFY"),
@@ -317,8 +363,8 @@ fn check_table_factor(factor: &TableFactor) -> Result<(), SqlError> {
     }
 }
 
-/// Leads Redshift's system views to the stand-in's, and hides what is the stand-in's own.
-fn system_relation(relation: &mut ObjectName) -> Result<(), SqlError> {
+/// Leads Redshift's system views to the stand-in's, and hides what is the stand-in's own. Says whether it is a user's table.
+fn system_relation(relation: &mut ObjectName) -> Result<bool, SqlError> {
     let parts: Vec<String> =
         relation.0.iter().filter_map(|part| part.as_ident()).map(|ident| ident.value.clone()).collect();
     let (schema, name) = match parts.as_slice() {
@@ -339,9 +385,9 @@ fn system_relation(relation: &mut ObjectName) -> Result<(), SqlError> {
         Some(schema) if schema.starts_with(OWN_SCHEMA_PREFIX) => {
             return Err(SqlError::Refused(format!("schema \"{schema}\" does not exist")));
         }
-        _ => {}
+        _ => return Ok(true),
     }
-    Ok(())
+    Ok(false)
 }
 
 fn check_operator(operator: &BinaryOperator) -> Result<(), SqlError> {
@@ -374,12 +420,45 @@ fn check_function(function: &mut Function) -> Result<(), SqlError> {
         return unsupported("this form of a function call");
     }
     let name = function.name.to_string();
+    check_window(&name, function.over.as_ref())?;
+    let arguments = match &function.args {
+        FunctionArguments::List(list) => list.args.len(),
+        _ => 0,
+    };
+    if name == "concat" && arguments != 2 {
+        return Err(SqlError::Refused("function concat takes two arguments".to_owned()));
+    }
     if name == "nvl" {
         function.name = ObjectName::from(vec![verbatim("coalesce".to_owned())]);
     } else if !FUNCTIONS.contains(&name.as_str()) {
         return unsupported(&format!("the function {name}"));
     }
     Ok(())
+}
+
+/// Window functions know no NULLS FIRST, and aggregates with an order want their frame spelt out.
+fn check_window(name: &str, over: Option<&WindowType>) -> Result<(), SqlError> {
+    let Some(WindowType::WindowSpec(window)) = over else { return Ok(()) };
+    if window.order_by.iter().any(|order| order.options.nulls_first.is_some()) {
+        return syntax("NULLS");
+    }
+    let aggregates = ["count", "max", "min", "sum"].contains(&name);
+    if aggregates && !window.order_by.is_empty() && window.window_frame.is_none() {
+        return Err(SqlError::Refused(
+            "Aggregate window functions with an ORDER BY clause require a frame clause".to_owned(),
+        ));
+    }
+    Ok(())
+}
+
+/// A cast to VARCHAR cuts at so many bytes, where PostgreSQL counts characters.
+fn cut_in_bytes(expression: &mut Expr) {
+    let Expr::Cast { expr, data_type: DataType::Custom(name, _), .. } = &*expression else { return };
+    let name = name.to_string();
+    let bytes = name.strip_prefix("varchar(").and_then(|rest| rest.strip_suffix(')'));
+    let Some(bytes) = bytes else { return };
+    let cut = format!("{OWN_SCHEMA_PREFIX}.cut(CAST({expr} AS text), {bytes})::varchar({bytes})");
+    *expression = Expr::Nested(Box::new(Expr::Identifier(verbatim(cut))));
 }
 
 fn exact_value(value: &mut ValueWithSpan) -> Result<(), SqlError> {

@@ -8,7 +8,13 @@ fn translate(sql: &str) -> Result<Command, SqlError> {
 
 fn shown(sql: &str) -> String {
     match translate(sql) {
-        Ok(Command::Query(sql) | Command::Utility(sql) | Command::Change { sql, .. }) => sql,
+        Ok(
+            Command::Query { sql, .. }
+            | Command::Utility { sql, .. }
+            | Command::Change { sql, .. }
+            | Command::Lock(sql)
+            | Command::Set(sql),
+        ) => sql,
         Ok(other) => format!("{other:?}"),
         Err(error) => format!("ERROR: {error}"),
     }
@@ -97,7 +103,6 @@ fn what_the_stand_in_does_not_know() {
         "SELECT string_agg(a, ',') FROM t",
         "SELECT * FROM pg_stat_activity",
         "SELECT * FROM generate_series(1, 2)",
-        "ALTER TABLE a APPEND FROM b",
         "CREATE TABLE t (id BIGINT IDENTITY(1,1))",
         "SET datestyle TO 'ISO'",
     ] {

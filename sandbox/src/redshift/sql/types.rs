@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::SqlError;
 use super::cursor::Cursor;
+use super::lexer::{Kind, Token};
 
 /// A type of Redshift's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,8 +36,13 @@ pub(crate) enum ColumnType {
 impl ColumnType {
     /// Reads a type; whatever has no counterpart in Redshift does not exist.
     pub(crate) fn parse(cursor: &mut Cursor<'_>) -> Result<Self, SqlError> {
-        let Some(name) = cursor.rest().first().map(super::lexer::Token::shown) else {
-            return Err(cursor.syntax_error());
+        let name = match cursor.rest().first() {
+            // In quotes PostgreSQL means others of its types: "char" is none of Redshift's.
+            Some(Token { kind: Kind::Quoted(name), .. }) => {
+                return Err(SqlError::Refused(format!("type \"{name}\" does not exist")));
+            }
+            Some(token) => token.shown(),
+            None => return Err(cursor.syntax_error()),
         };
         cursor.next();
         let simple = match name.as_str() {
@@ -162,9 +168,10 @@ impl ColumnType {
             Self::Varchar(bytes) => {
                 format!("CONSTRAINT \"varchar_{bytes}_{tag}\" CHECK (octet_length({column}) <= {bytes})")
             }
-            Self::Char(bytes) => {
-                format!("CONSTRAINT \"char_{bytes}_{tag}\" CHECK (octet_length({column}) <= {bytes})")
-            }
+            Self::Char(bytes) => format!(
+                "CONSTRAINT \"ascii_{bytes}_{tag}\" CHECK (octet_length({column}::text) = char_length({column}::text)) \
+                 CONSTRAINT \"char_{bytes}_{tag}\" CHECK (octet_length({column}) <= {bytes})"
+            ),
             Self::Varbyte(bytes) => {
                 format!("CONSTRAINT \"varbyte_{bytes}_{tag}\" CHECK (octet_length({column}) <= {bytes})")
             }

@@ -15,7 +15,6 @@ pub(super) struct Layout {
     distkey: Option<String>,
     sort_key: Vec<String>,
     interleaved: bool,
-    encodings: Vec<(String, &'static str)>,
 }
 
 /// Reads the attributes.
@@ -69,7 +68,6 @@ impl Layout {
             if column.is_sortkey {
                 self.sort_key.push(column.name.clone());
             }
-            self.encodings.extend(column.encoding.map(|encoding| (column.name.clone(), encoding)));
         }
         match (self.style.as_deref(), &self.distkey) {
             (Some("key"), None) => {
@@ -102,6 +100,10 @@ impl Layout {
         Ok(())
     }
 
+    pub(super) fn has_keys(&self) -> bool {
+        self.distkey.is_some() || !self.sort_key.is_empty()
+    }
+
     /// What remembers it.
     pub(super) fn constraints(&self, tag: &str) -> Vec<String> {
         let distkey = self
@@ -113,10 +115,7 @@ impl Layout {
         let sort = sort.map(|(position, column)| {
             remembering(&format!("{interleaved}_{}_{tag}", position + 1), std::slice::from_ref(column))
         });
-        let encodings = self.encodings.iter().enumerate().map(|(position, (column, encoding))| {
-            remembering(&format!("encode_{encoding}_{position}_{tag}"), std::slice::from_ref(column))
-        });
-        distkey.chain(sort).chain(encodings).collect()
+        distkey.chain(sort).collect()
     }
 }
 
