@@ -34,7 +34,7 @@ testsetup: ## Install what only the tests need, too: clients in .venv, .postgres
 own-cache:
 	@mkdir -p "$$CARGO_TARGET_DIR"
 	@if [ "$$(cat "$$CARGO_TARGET_DIR/.clone" 2>/dev/null || true)" != "$(CURDIR)" ]; then \
-	  find capture loader sandbox shared tests -name '*.rs' -exec touch {} +; \
+	  find capture loader plan sandbox shared tests -name '*.rs' -exec touch {} +; \
 	  printf '%s\n' "$(CURDIR)" >"$$CARGO_TARGET_DIR/.clone"; \
 	fi
 

@@ -114,10 +114,10 @@ fn among(targets: &[(&String, &String)], schema_column: &str, table_column: &str
     conditions.join(" OR ")
 }
 
-/// The newest load error of a file below `folder` of `bucket`. The values that Redshift keeps beside it are not asked for.
+/// The newest load error of a file of `bucket` whose key begins with `prefix`. The values that Redshift keeps beside it are not asked for.
 #[must_use]
-pub fn load_error(bucket: &str, folder: &str) -> String {
-    let files = format!("s3://{bucket}/{folder}");
+pub fn load_error(bucket: &str, prefix: &str) -> String {
+    let files = format!("s3://{bucket}/{prefix}");
     format!(
         "SELECT file_name, line_number, column_name, column_type, error_code FROM sys_load_error_detail \
          WHERE POSITION({} IN file_name) = 1 ORDER BY start_time DESC LIMIT 1",

@@ -72,9 +72,13 @@ async fn copy_fault<A: Statements>(
 ) -> Option<CopyFault> {
     let step = segment.manifest.steps.iter().find(|known| known.number == step)?;
     let Action::Load(load) = &step.action else { return None };
-    // The folder of the step's files.
-    let folder = &load.copy_manifest[..=load.copy_manifest.rfind('/')?];
-    let sql = plan::queries::load_error(segment.bucket, folder);
+    let folder = load.copy_manifest.rfind('/').map_or("", |end| &load.copy_manifest[..=end]);
+    // A segment has a folder of its own; initial copies share theirs.
+    let files = match &segment.manifest.copy {
+        Some(copied) => format!("{folder}{}-", copied.oid),
+        None => folder.to_owned(),
+    };
+    let sql = plan::queries::load_error(segment.bucket, &files);
     match runner.query("reading load errors", sql).await {
         Ok(rows) => rows.first().and_then(|row| CopyFault::from_row(row)),
         Err(error) => {

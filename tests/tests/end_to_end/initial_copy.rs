@@ -177,15 +177,21 @@ async fn tables_of_every_shape_arrive_while_they_are_written_to() -> Result<()> 
     source.batch_execute("BEGIN; ALTER TABLE other.elsewhere ADD COLUMN late text DEFAULT 'l'").await?;
     ensure!(!is_done(&aws, "copied").await?, "the copy is to be slow enough for the rest of this test");
     sleep(Duration::from_secs(3)).await;
-    // Tables that have not been read yet, most likely: whichever they are, both sides must be equal.
-    source
-        .batch_execute(
-            "ALTER TABLE toasted ADD COLUMN added int DEFAULT 7; ALTER TABLE empty RENAME COLUMN v TO w; \
-             COMMIT; TRUNCATE one; INSERT INTO one VALUES ('y'); ALTER TABLE parts RENAME note TO remark; DROP TABLE doomed; CREATE TABLE later (id int PRIMARY KEY); \
-             ALTER PUBLICATION re_dms_copied ADD TABLE later; \
-             INSERT INTO later VALUES (1)",
-        )
-        .await?;
+    // Tables that have not been read yet, most likely: whichever they are, both sides must be equal. One transaction each:
+    // the writer has locks, too.
+    for change in [
+        "COMMIT",
+        "ALTER TABLE toasted ADD COLUMN added int DEFAULT 7",
+        "ALTER TABLE empty RENAME COLUMN v TO w",
+        "TRUNCATE one",
+        "ALTER TABLE parts RENAME note TO remark",
+        "DROP TABLE doomed",
+        "CREATE TABLE later (id int PRIMARY KEY)",
+        "ALTER PUBLICATION re_dms_copied ADD TABLE later",
+        "INSERT INTO later VALUES (1)",
+    ] {
+        source.batch_execute(change).await?;
+    }
     bail_unless_staged_beside(&sandbox, &aws).await?;
     let status = sandbox.capture_status()?;
     ensure!(status["copy"]["tables"].as_u64() >= Some(15), "{status}");
