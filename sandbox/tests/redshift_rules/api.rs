@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use aws_sdk_redshiftdata::types::{SqlParameter, StatusString};
+use aws_sdk_redshiftdata::types::{SqlParameter, StatementStatusString, StatusString, SubStatementData};
 
 use crate::client::{Api, BUCKET, DATABASE, refusal};
 use crate::stand_in::Servers;
@@ -27,6 +27,7 @@ pub(crate) async fn all(servers: &Servers, api: &Api) -> Vec<Outcome> {
     ]
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "what is compared is made for it")]
 fn expect(
     found: impl PartialEq<&'static str> + std::fmt::Debug,
     expected: &'static str,
@@ -193,9 +194,10 @@ async fn batches(api: &Api) -> Result<(), String> {
     let described =
         api.client.describe_statement().id(&id).send().await.map_err(|e| format!("{:?}", refusal(&e)))?;
     let subs = described.sub_statements();
-    let ids: Vec<&str> = subs.iter().map(|sub| sub.id()).collect();
+    let ids: Vec<&str> = subs.iter().map(SubStatementData::id).collect();
     ensure(ids == [format!("{id}:1"), format!("{id}:2"), format!("{id}:3")], "the parts' ids")?;
-    let statuses: Vec<_> = subs.iter().filter_map(|sub| sub.status().map(|status| status.as_str())).collect();
+    let statuses: Vec<_> =
+        subs.iter().filter_map(|sub| sub.status().map(StatementStatusString::as_str)).collect();
     ensure(statuses == ["FINISHED", "FAILED", "ABORTED"], &format!("{statuses:?}"))?;
     ensure(subs[0].result_rows() == 2 && subs[2].result_rows() == -1, "ResultRows")?;
     expect(api.rows("SELECT COUNT(*) FROM batched").await?.as_str(), "0")?;

@@ -60,10 +60,10 @@ pub(crate) async fn run(api: &Api, case: &Case, name: &str) -> Result<(), String
                 }
             }
             Step::LoadFails(file, options, code, words) => {
-                load_fails(api, name, file, options, *code, words).await?
+                load_fails(api, name, file, options, *code, words).await?;
             }
             Step::CopyFails(options, words) => {
-                must_fail(options, words, copy(api, name, b"1\n", options).await)?
+                must_fail(options, words, copy(api, name, b"1\n", options).await)?;
             }
         }
     }
@@ -124,9 +124,8 @@ async fn load_fails(
     words: &str,
 ) -> Result<(), String> {
     let before = api.rows(&format!("SELECT COUNT(*) FROM {table}")).await?;
-    let error = match copy(api, table, file, options).await {
-        Ok(_) => return Err(explain(file, options, "it was loaded")),
-        Err(error) => error,
+    let Err(error) = copy(api, table, file, options).await else {
+        return Err(explain(file, options, "it was loaded"));
     };
     if !error.contains(&format!("Load into table '{table}' failed")) {
         return Err(explain(file, options, &error));
