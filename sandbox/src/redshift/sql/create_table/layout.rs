@@ -87,14 +87,14 @@ impl Layout {
                 return refused(format!("Duplicate column \"{name}\" in sort key"));
             }
         }
-        for name in self.distkey.iter().chain(&self.sort_key) {
+        let keys = self.distkey.iter().map(|name| (name, "DISTKEY"));
+        for (name, key) in keys.chain(self.sort_key.iter().map(|name| (name, "SORTKEY"))) {
             let Some(column) = columns.iter().find(|column| column.name == *name) else {
                 return refused(format!("column \"{name}\" named in key does not exist"));
             };
-            if matches!(column.column_type, ColumnType::Super | ColumnType::Varbyte(_)) {
-                return refused(format!(
-                    "column \"{name}\" has a type that can be neither distribution nor sort key"
-                ));
+            let ty = column.column_type;
+            if matches!(ty, ColumnType::Super | ColumnType::Varbyte(_)) {
+                return refused(format!("column \"{name}\" of type {ty} can't be a {key}"));
             }
         }
         Ok(())
