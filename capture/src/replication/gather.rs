@@ -30,7 +30,7 @@ const WINDOW: usize = 32 << 10;
 /// How long it may gather while much comes: a pause…
 const LONG_PAUSE: Duration = Duration::from_millis(4);
 /// …follows if that much came after the last one.
-const MUCH: usize = 2 * WINDOW;
+const MUCH: usize = 8 << 10;
 
 /// A read of less than this took all that was there.
 const LEAST: usize = 8 << 10;
