@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use re_dms_shared::Epoch;
 use re_dms_shared::manifest::sha256_hex;
-use re_dms_shared::message::{self, Outcome, SegmentAck, SegmentStaged};
+use re_dms_shared::message::{Outcome, SegmentAck, SegmentStaged};
 use re_dms_shared::s3_layout::StreamLayout;
 use tokio::sync::mpsc;
 
@@ -110,16 +110,8 @@ impl Announcer {
                     let segment = segment?;
                     let first_commit = segment.manifest.first_commit_time;
                     publish(&self.flight, &self.progress, |flight| flight.recalled(seq, first_commit));
-                    return Some(SegmentStaged {
-                        format: message::FORMAT,
-                        stream: self.identity.stream.clone(),
-                        manifest_key: self.layout.segment(&epoch, seq).manifest(),
-                        epoch,
-                        seq,
-                        bucket: self.objects.bucket().to_owned(),
-                        manifest_sha256: segment.sha256,
-                        ack_queue_url: self.identity.ack_queue_url.clone(),
-                    });
+                    let place = (self.objects.bucket(), &self.layout);
+                    return Some(self.identity.announcement(place, seq, segment.sha256));
                 }
                 Err(error) => {
                     let pause = backoff.pause();

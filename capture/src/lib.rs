@@ -3,7 +3,8 @@
 //! [`run`] wires the parts together. In the order in which a change passes through them: [`replication`] (the
 //! connection's protocol), [`receive`], [`persist`] over the local [`wal`], [`collect`] over [`pgoutput`],
 //! [`relations`] and the [`batch`], [`stage`] over [`rows`], and [`announce`]. What the stream was before this process
-//! is found by [`start`] and [`history`]; what the source held before the stream comes by the initial [`copy`]; [`init`] prepares a source.
+//! is found by [`start`] and [`history`]; what the source held before the stream comes by the initial [`copy`];
+//! [`init`] prepares a source.
 
 pub mod announce;
 pub mod aws;
@@ -36,4 +37,5 @@ pub mod stage;
 pub mod start;
 pub mod status;
 pub mod tables;
+mod threads;
 pub mod wal;

@@ -17,7 +17,7 @@ use re_dms_shared::lsn::{Confirmed, Durable, Loaded, Staged};
 use re_dms_shared::manifest::Predecessor;
 use re_dms_shared::s3_layout::StreamLayout;
 use re_dms_shared::table_log::Quarantine;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::announce::{Announcer, TableNews};
@@ -41,6 +41,7 @@ use crate::source::Source;
 use crate::stage::{Stager, StreamIdentity};
 use crate::start::{self, Place, PositionRecord};
 use crate::status::StatusFile;
+use crate::threads;
 use crate::wal::LocalWal;
 
 /// Groups of events between the connection and the local WAL, and between the local WAL and the batch.
@@ -283,10 +284,10 @@ impl Stream {
         if let Some(copier) = copier {
             parts.spawn(async move { ("copy", copier.run(stopping).await) });
         }
-        let persisting = on_thread("local-wal", move || persister.run(arrivals))?;
-        parts.spawn(async move { ("local WAL", persisting.await) });
-        let collecting = on_thread("collector", move || collector.run(&inputs))?;
-        parts.spawn(async move { ("collector", collecting.await) });
+        let persisting = threads::start("local-wal", move || persister.run(arrivals))?;
+        parts.spawn(async move { ("local WAL", persisting.await.flatten()) });
+        let collecting = threads::start("collector", move || collector.run(&inputs))?;
+        parts.spawn(async move { ("collector", collecting.await.flatten()) });
         let outcome = supervise(parts, &stop).await;
         background.shutdown().await;
         progress.update(|state| {
@@ -348,30 +349,6 @@ fn failed(ended: Result<(&'static str, Result<()>), tokio::task::JoinError>) -> 
             Some(Error::fatal(Who::Machine, format!("a task broke off: {error}"), "report this as a bug"))
         }
     }
-}
-
-/// Runs a part that blocks on a thread with a name of its own.
-fn on_thread(
-    name: &'static str,
-    work: impl FnOnce() -> Result<()> + Send + 'static,
-) -> Result<impl Future<Output = Result<()>>> {
-    let (done, outcome) = oneshot::channel();
-    let spawned = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
-        // Nobody waits for it any more if the process is ending.
-        let _ = done.send(work());
-    });
-    spawned.map_err(|error| {
-        Error::fatal(Who::Machine, format!("no thread can be started: {error}"), "raise the limits")
-    })?;
-    Ok(async move {
-        outcome.await.unwrap_or_else(|_| {
-            Err(Error::fatal(
-                Who::Machine,
-                format!("the thread {name} broke off"),
-                "report this as a bug, with the log",
-            ))
-        })
-    })
 }
 
 async fn signal() {

@@ -1,7 +1,6 @@
 //! Making a batch durable on S3: its files, then its manifest, written once (invariant 4). From there on the segment
 //! exists, whatever happens to this process.
 
-mod low_priority;
 mod steps;
 mod store;
 
@@ -23,7 +22,11 @@ use crate::flight::Flight;
 use crate::progress::Progress;
 use crate::retry;
 use crate::rows::RenderOptions;
+pub(crate) use steps::load;
 pub use store::SegmentStore;
+
+/// Who wrote a manifest.
+pub(crate) const CAPTURED_BY: &str = concat!("re_dms ", env!("CARGO_PKG_VERSION"));
 
 /// What the collector hands over, in order.
 #[derive(Debug)]
@@ -93,6 +96,27 @@ pub struct StreamIdentity {
     pub ack_queue_url: String,
 }
 
+impl StreamIdentity {
+    /// What the loader is told of a segment.
+    pub(crate) fn announcement(
+        &self,
+        (bucket, layout): (&str, &StreamLayout),
+        seq: u64,
+        manifest_sha256: String,
+    ) -> SegmentStaged {
+        SegmentStaged {
+            format: message::FORMAT,
+            stream: self.stream.clone(),
+            epoch: self.epoch.clone(),
+            seq,
+            bucket: bucket.to_owned(),
+            manifest_key: layout.segment(&self.epoch, seq).manifest(),
+            manifest_sha256,
+            ack_queue_url: self.ack_queue_url.clone(),
+        }
+    }
+}
+
 impl<S: SegmentStore> Stager<S> {
     /// Works until the collector ends.
     ///
@@ -137,20 +161,14 @@ impl<S: SegmentStore> Stager<S> {
             first_commit_time: cut.first_commit,
             last_commit_time: cut.last_commit,
             transactions: cut.transactions,
-            captured_by: concat!("re_dms ", env!("CARGO_PKG_VERSION")).to_owned(),
+            captured_by: CAPTURED_BY.to_owned(),
             shapes: self.shapes.clone(),
             copy: None,
             after_copy,
             steps,
         };
-        let json = manifest.to_json().map_err(|error| {
-            Error::fatal(Who::Stream, format!("segment {seq}: the manifest: {error}"), "report this as a bug")
-        })?;
-        let json = Bytes::from(json);
-        let sha256 = sha256_hex(&json);
-        let key = self.segment_layout().manifest();
-        put_manifest(&self.objects, &self.progress, &key, &json).await?;
-
+        let (layout, progress) = (&self.layout, &self.progress);
+        let sha256 = write_manifest(&self.objects, layout, progress, &manifest).await?;
         self.predecessor = Some(Predecessor { seq, sha256: sha256.clone() });
         self.start_lsn = cut.end_lsn;
         self.account(|flight| flight.staged(seq, cut.end_lsn, cut.first_commit));
@@ -163,16 +181,8 @@ impl<S: SegmentStore> Stager<S> {
             transactions = cut.transactions,
             "staged"
         );
-        let announcement = SegmentStaged {
-            format: message::FORMAT,
-            stream: self.identity.stream.clone(),
-            epoch: self.identity.epoch.clone(),
-            seq,
-            bucket: self.objects.bucket().to_owned(),
-            manifest_key: key,
-            manifest_sha256: sha256,
-            ack_queue_url: self.identity.ack_queue_url.clone(),
-        };
+        let place = (self.objects.bucket(), &self.layout);
+        let announcement = self.identity.announcement(place, seq, sha256);
         // The announcer only ends with the process; the next start announces what it finds unloaded.
         let _ = self.announce.send(announcement);
         Ok(())
@@ -190,6 +200,22 @@ impl<S: SegmentStore> Stager<S> {
     fn account(&self, change: impl FnOnce(&mut Flight)) {
         publish(&self.flight, &self.progress, change);
     }
+}
+
+/// Writes a segment's manifest, after all that it names; returns its checksum.
+pub(crate) async fn write_manifest<S: SegmentStore>(
+    objects: &S,
+    layout: &StreamLayout,
+    progress: &Progress,
+    manifest: &Manifest,
+) -> Result<String> {
+    let seq = manifest.seq;
+    let json = manifest.to_json().map_err(|error| {
+        Error::fatal(Who::Stream, format!("segment {seq}: the manifest: {error}"), "report this as a bug")
+    })?;
+    let json = Bytes::from(json);
+    put_manifest(objects, progress, &layout.segment(&manifest.epoch, seq).manifest(), &json).await?;
+    Ok(sha256_hex(&json))
 }
 
 /// Whoever finds another manifest there has lost a race and stops. A lost answer to our own put is no race.

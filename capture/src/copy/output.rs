@@ -15,6 +15,8 @@ use crate::error::{Error, Result, Who};
 use crate::progress::Progress;
 use crate::retry;
 use crate::rows::{Codec, FileSummary, HashedColumns, LoadContext, render_copied};
+use crate::stage::load;
+use crate::threads;
 
 /// The copy's part of `batch.max_memory`; the stream's own parts get the rest while it goes on.
 pub(crate) const MEMORY_SHARE: u64 = 4;
@@ -138,27 +140,10 @@ impl Output {
         let table = self.context.shape().source_name();
         let (data, summaries): (Vec<_>, Vec<_>) =
             staged.into_iter().map(|staged| (staged.file, staged.summary)).unzip();
-        let summary = self.context.summary(summaries);
-        for altered in &summary.altered {
-            tracing::warn!(
-                table,
-                column = %altered.column,
-                policy = %altered.policy,
-                values = altered.values,
-                "values that Redshift can't hold met a policy"
-            );
-        }
         let copy_manifest = files.layout.copy_manifest((self.oid, &table), &files.attempt);
         let json = Bytes::from(copy_manifest_json(files.objects.bucket(), &data));
         retry::until_done(&files.progress, || files.objects.put(&copy_manifest, json.clone())).await?;
-        Ok(Load {
-            copy_manifest,
-            files: data,
-            compression: files.codec.compression(),
-            rows: summary.rows,
-            present_sets: summary.present_sets,
-            altered: summary.altered,
-        })
+        Ok(load(&self.context, copy_manifest, (data, summaries), files.codec))
     }
 }
 
@@ -172,11 +157,9 @@ async fn stage(
 ) -> Result<Staged> {
     let table = context.shape().source_name();
     let (context, codec) = (Arc::clone(context), files.codec);
-    // This is where the CPU time goes: not on the threads that serve sockets.
     let rendered =
-        tokio::task::spawn_blocking(move || render_copied(&lines, &context, hashed.as_deref(), codec)).await;
-    let rendered =
-        rendered.map_err(|error| broken(&error))?.map_err(|error| Error::told(Who::Stream, false, &error))?;
+        threads::low_priority(move || render_copied(&lines, &context, hashed.as_deref(), codec)).await?;
+    let rendered = rendered.map_err(|error| Error::told(Who::Stream, false, &error))?;
     let key = files.layout.data((oid, &table), number, &files.attempt, codec.compression());
     let body = Bytes::from(rendered.bytes);
     retry::until_done(&files.progress, || files.objects.put(&key, body.clone())).await?;

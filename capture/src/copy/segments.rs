@@ -2,21 +2,20 @@
 
 use std::sync::{Arc, Mutex};
 
-use bytes::Bytes;
 use jiff::Timestamp;
 use re_dms_shared::Lsn;
-use re_dms_shared::manifest::{Action, COPY_FORMAT, Load, Manifest, Predecessor, Step, sha256_hex};
-use re_dms_shared::message::{self, SegmentStaged};
+use re_dms_shared::manifest::{Action, COPY_FORMAT, Load, Manifest, Predecessor, Step};
+use re_dms_shared::message::SegmentStaged;
 use re_dms_shared::s3_layout::StreamLayout;
 use tokio::sync::mpsc;
 
 use super::round::RoundTable;
 use super::state::CopyState;
 use crate::aws::Objects;
-use crate::error::{Error, Result, Who};
+use crate::error::Result;
 use crate::flight::Flight;
 use crate::progress::Progress;
-use crate::stage::{StreamIdentity, publish, put_manifest};
+use crate::stage::{CAPTURED_BY, StreamIdentity, publish, write_manifest};
 
 /// The copy's segments, one after the other.
 pub struct Segments {
@@ -47,7 +46,7 @@ impl Segments {
         shapes: &str,
         load: Option<Load>,
     ) -> Result<()> {
-        let StreamIdentity { stream, epoch, ack_queue_url, .. } = self.identity.clone();
+        let StreamIdentity { stream, epoch, .. } = self.identity.clone();
         let seq = self.state.done.len() as u64 + 1;
         let now = Timestamp::now();
         let copied = table.copied(snapshot);
@@ -58,7 +57,7 @@ impl Segments {
         });
         let manifest = Manifest {
             format: COPY_FORMAT,
-            stream: stream.clone(),
+            stream,
             epoch: epoch.clone(),
             seq,
             predecessor: self.state.last.clone(),
@@ -68,39 +67,24 @@ impl Segments {
             first_commit_time: now,
             last_commit_time: now,
             transactions: 0,
-            captured_by: concat!("re_dms ", env!("CARGO_PKG_VERSION")).to_owned(),
+            captured_by: CAPTURED_BY.to_owned(),
             shapes: Some(shapes.to_owned()),
             copy: Some(copied.clone()),
             after_copy: None,
             steps: step.into_iter().collect(),
         };
-        let json = manifest.to_json().map_err(|error| {
-            Error::fatal(Who::Stream, format!("segment {seq}: the manifest: {error}"), "report this as a bug")
-        })?;
-        let json = Bytes::from(json);
-        let manifest_sha256 = sha256_hex(&json);
-        let manifest_key = self.layout.segment(&epoch, seq).manifest();
-        put_manifest(&self.objects, &self.progress, &manifest_key, &json).await?;
+        let sha256 = write_manifest(&self.objects, &self.layout, &self.progress, &manifest).await?;
 
         self.state.done.push(copied);
-        self.state.last = Some(Predecessor { seq, sha256: manifest_sha256.clone() });
+        self.state.last = Some(Predecessor { seq, sha256: sha256.clone() });
         self.state.shapes = Some(shapes.to_owned());
         if !self.state.is_pending() {
             self.state.finish(&self.objects, &self.layout, &epoch, &self.progress).await?;
         }
         publish(&self.flight, &self.progress, |flight| flight.copied(seq, now));
-        let bucket = self.objects.bucket().to_owned();
+        let place = (self.objects.bucket(), &self.layout);
         // The announcer only ends with the process; the next start announces what it finds unloaded.
-        let _ = self.announce.send(SegmentStaged {
-            format: message::FORMAT,
-            stream,
-            epoch,
-            seq,
-            bucket,
-            manifest_key,
-            manifest_sha256,
-            ack_queue_url,
-        });
+        let _ = self.announce.send(self.identity.announcement(place, seq, sha256));
         Ok(())
     }
 }

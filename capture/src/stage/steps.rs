@@ -10,11 +10,12 @@ use futures_util::{StreamExt, TryStreamExt};
 use re_dms_shared::manifest::{Action, DataFile, Load, Step, copy_manifest_json};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use super::{SegmentStore, Stager, low_priority};
+use super::{SegmentStore, Stager};
 use crate::batch::{StepAction, StepData, TableShape};
 use crate::error::{Error, Result, Who};
 use crate::retry;
-use crate::rows::{self, FileRows, FileSummary, LoadContext};
+use crate::rows::{self, Codec, FileRows, FileSummary, LoadContext, LoadSummary};
+use crate::threads;
 
 /// Files written at the same time. Four cores write more than one PostgreSQL process sends, and each file takes memory.
 const MOST_RENDERERS: usize = 4;
@@ -82,7 +83,7 @@ impl<S: SegmentStore> Stager<S> {
     /// Makes files of steps and uploads them. `before`: steps of the segment that were staged already.
     pub(super) async fn stage_steps(&self, before: usize, data: Vec<StepData>) -> Result<Vec<Step>> {
         let max_file_bytes = self.options.max_file_bytes;
-        let (steps, files) = low_priority::run(move || plan(before, data, max_file_bytes)).await?;
+        let (steps, files) = threads::low_priority(move || plan(before, data, max_file_bytes)).await?;
 
         let turns = Turns::new(max_file_bytes);
         let files = files.into_iter().map(|file| self.stage_file(&steps, file, &turns));
@@ -113,7 +114,7 @@ impl<S: SegmentStore> Stager<S> {
         let (rendered, _waiting) = {
             // Neither is ever closed.
             let _turn = turns.renderers.acquire().await;
-            let rendered = low_priority::run(move || rows.render(&context, codec)).await?;
+            let rendered = threads::low_priority(move || rows.render(&context, codec)).await?;
             let rendered = rendered.map_err(|error| Error::told(Who::Stream, false, &error))?;
             let waiting = turns.wait_with(rendered.bytes.len()).await;
             (rendered, waiting)
@@ -147,35 +148,40 @@ impl<S: SegmentStore> Stager<S> {
         let table = &context.shape().source_name();
         let (files, summaries): (Vec<_>, Vec<_>) =
             staged.into_iter().map(|staged| (staged.file, staged.summary)).unzip();
-        let summary = context.summary(summaries);
         let copy_manifest = self.segment_layout().copy_manifest(number, table, &self.identity.attempt);
         self.put(&copy_manifest, &Bytes::from(copy_manifest_json(self.objects.bucket(), &files))).await?;
+        let load = load(context, copy_manifest, (files, summaries), self.options.codec);
         self.progress.update(|state| {
-            state.rows_written += summary.rows.total();
-            state.bytes_written += files.iter().map(|file| file.bytes).sum::<u64>();
+            state.rows_written += load.rows.total();
+            state.bytes_written += load.files.iter().map(|file| file.bytes).sum::<u64>();
         });
-        for altered in &summary.altered {
-            tracing::warn!(
-                table,
-                column = %altered.column,
-                policy = %altered.policy,
-                values = altered.values,
-                "values that Redshift can't hold met a policy"
-            );
-        }
-        Ok(Load {
-            copy_manifest,
-            files,
-            compression: self.options.codec.compression(),
-            rows: summary.rows,
-            present_sets: summary.present_sets,
-            altered: summary.altered,
-        })
+        Ok(load)
     }
 
     pub(super) async fn put(&self, key: &str, body: &Bytes) -> Result<()> {
         retry::until_done(&self.progress, || self.objects.put(key, body.clone())).await
     }
+}
+
+/// The load that these files make. Says which values met a policy.
+pub(crate) fn load(
+    context: &LoadContext,
+    copy_manifest: String,
+    (files, summaries): (Vec<DataFile>, Vec<FileSummary>),
+    codec: Codec,
+) -> Load {
+    let table = context.shape().source_name();
+    let LoadSummary { rows, present_sets, altered } = context.summary(summaries);
+    for altered in &altered {
+        tracing::warn!(
+            table,
+            column = %altered.column,
+            policy = %altered.policy,
+            values = altered.values,
+            "values that Redshift can't hold met a policy"
+        );
+    }
+    Load { copy_manifest, files, compression: codec.compression(), rows, present_sets, altered }
 }
 
 fn plan(before: usize, data: Vec<StepData>, max_file_bytes: usize) -> (Vec<PlannedStep>, Vec<PlannedFile>) {
