@@ -7,9 +7,9 @@ use std::sync::Arc;
 use tokio::runtime::Handle;
 use tokio::sync::Mutex;
 
-use crate::config::SourceConfig;
+use crate::config::{Config, SourceConfig};
 use crate::error::{Error, Result};
-use crate::relations::{AskCatalog, AskTypes, Look};
+use crate::relations::{AskCatalog, AskTypes, KnownTables, Look, Relations};
 use crate::retry::Backoff;
 use crate::source::Source;
 
@@ -25,6 +25,24 @@ impl Catalog {
     /// Belongs to the runtime that this is called on.
     pub(crate) fn new(config: &SourceConfig) -> Self {
         Self { config: Arc::new(config.clone()), runtime: Handle::current(), kept: Arc::default() }
+    }
+
+    /// Tables' shapes as the configuration wants them, beginning with what is `known`, and asking this catalog.
+    pub(crate) fn relations(&self, config: &Config, known: KnownTables) -> Relations {
+        let source = &config.source;
+        Relations::new(
+            source.tables.clone(),
+            source.publication.clone(),
+            known,
+            self.keys(),
+            self.definitions(),
+        )
+        .with_config(
+            source.columns.clone(),
+            config.target.clone(),
+            config.tables.clone(),
+            self.types(),
+        )
     }
 
     /// Which key a table has.

@@ -15,8 +15,8 @@ use crate::aws::{self, Objects};
 use crate::catalog::Catalog;
 use crate::config::Config;
 use crate::error::{Error, Result, Who};
-use crate::history::{History, StagedSegment};
-use crate::relations::{KnownTables, Relations, SchemaStep};
+use crate::history::{History, StagedSegment, read_shapes};
+use crate::relations::{KnownTables, SchemaStep};
 use crate::source::Source;
 use crate::tables;
 
@@ -34,14 +34,9 @@ pub async fn plan(config: &Config) -> Result<String> {
         Some((_, last)) => history.segment(last).await?,
         None => None,
     };
-    let shapes = newest.as_ref().and_then(|segment| segment.manifest.shapes.clone());
-    let known = match &shapes {
-        Some(key) => {
-            let json = objects.get(key).await?.ok_or_else(|| {
-                Error::fatal(Who::Stream, format!("{key} vanished from S3"), "who else writes there?")
-            })?;
-            KnownTables::from_json(key, &json)?
-        }
+    let shapes = newest.as_ref().and_then(|segment| segment.manifest.shapes.as_deref());
+    let known = match shapes {
+        Some(key) => read_shapes(&objects, key, "the last segment").await?,
         None => KnownTables::default(),
     };
     let mut targets = Targets::default();
@@ -121,20 +116,7 @@ async fn foreseen(config: &Config, known: KnownTables) -> Result<Vec<SchemaStep>
         tables.extend(source.definition(table.oid, publication).await?);
     }
     let present: BTreeSet<u32> = around.iter().map(|table| table.oid).collect();
-    let catalog = Catalog::new(&config.source);
-    let mut relations = Relations::new(
-        config.source.tables.clone(),
-        publication.clone(),
-        known,
-        catalog.keys(),
-        catalog.definitions(),
-    )
-    .with_config(
-        config.source.columns.clone(),
-        config.target.clone(),
-        config.tables.clone(),
-        catalog.types(),
-    );
+    let mut relations = Catalog::new(&config.source).relations(config, known);
     // The catalog is asked from a thread that is none of the runtime's.
     let foreseen = tokio::task::spawn_blocking(move || relations.foresee(&present, tables)).await;
     foreseen.unwrap_or_else(|error| {

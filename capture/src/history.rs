@@ -6,6 +6,7 @@ use re_dms_shared::s3_layout::{StreamLayout, seq_of_manifest_key};
 
 use crate::aws::Objects;
 use crate::error::{Error, Result, Who};
+use crate::relations::KnownTables;
 
 /// A segment as S3 has it.
 #[derive(Clone, Debug)]
@@ -14,6 +15,21 @@ pub struct StagedSegment {
     pub manifest: Manifest,
     /// The manifest's checksum.
     pub sha256: String,
+}
+
+/// Reads tables' shapes from S3, which `named_by` names: a segment, or the initial copy.
+///
+/// # Errors
+/// If they are not there, or can't be read or understood.
+pub async fn read_shapes(objects: &Objects, key: &str, named_by: &str) -> Result<KnownTables> {
+    let json = objects.get(key).await?.ok_or_else(|| {
+        Error::fatal(
+            Who::Stream,
+            format!("{key} vanished from S3, which {named_by} names"),
+            "restore it: without it changes of tables' definitions can't be followed",
+        )
+    })?;
+    KnownTables::from_json(key, &json)
 }
 
 /// An epoch's segments on S3.

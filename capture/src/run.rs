@@ -32,7 +32,7 @@ use crate::look_around::LookAround;
 use crate::persist::{Cutter, Persister};
 use crate::progress::{Progress, Snapshot};
 use crate::receive::{self, Receiver};
-use crate::relations::{Looks, Relations};
+use crate::relations::Looks;
 use crate::retention::Retention;
 use crate::retry::Backoff;
 use crate::rows::RenderOptions;
@@ -208,20 +208,9 @@ impl Stream {
         background.spawn(async move { announcer.announce(announced, heard).await });
 
         let catalog = Catalog::new(&config.source);
-        let relations = Relations::new(
-            config.source.tables.clone(),
-            config.source.publication.clone(),
-            place.known,
-            catalog.keys(),
-            catalog.definitions(),
-        )
-        .with_config(
-            config.source.columns.clone(),
-            config.target.clone(),
-            config.tables.clone(),
-            catalog.types(),
-        )
-        .with_copies(snapshots(&place.copy, round.as_ref()), place.is_news);
+        let relations = catalog
+            .relations(&config, place.known)
+            .with_copies(snapshots(&place.copy, round.as_ref()), place.is_news);
         let looks = Looks::default();
         background.spawn(LookAround::new(Arc::clone(&config), looks.clone()).run());
         let relations = relations.with_looks(looks);

@@ -17,7 +17,7 @@ use crate::aws::{Objects, PutOnce};
 use crate::config::{Config, Failover};
 use crate::copy::{CopyState, CopyTable};
 use crate::error::{Error, Result, Who};
-use crate::history::History;
+use crate::history::{History, read_shapes};
 use crate::relations::KnownTables;
 use crate::replication::{FAILOVER_SINCE, ReplicationClient, ReplicationError};
 use crate::source::{SlotState, Source, StreamTable};
@@ -365,14 +365,7 @@ async fn read_place(
         place.last_segment = (last >= place.copy.segments()).then_some((last, newest.sha256));
         place.last_seq = last;
         if let Some(key) = newest.manifest.shapes {
-            let json = objects.get(&key).await?.ok_or_else(|| {
-                Error::fatal(
-                    Who::Stream,
-                    format!("{key} vanished from S3, which segment {last} names"),
-                    "restore it: without it changes of tables' definitions can't be followed",
-                )
-            })?;
-            place.known = KnownTables::from_json(&key, &json)?;
+            place.known = read_shapes(objects, &key, &format!("segment {last}")).await?;
             place.shapes = Some(key);
         }
         // What is missing before the first one has expired, or else is not copied yet.
@@ -405,14 +398,7 @@ async fn know_copied(objects: &Objects, place: &mut Place) -> Result<()> {
     let later: Vec<u32> =
         place.copy.done.iter().filter(|table| table.snapshot >= staged).map(|table| table.oid).collect();
     let Some(key) = place.copy.shapes.clone().filter(|_| !later.is_empty()) else { return Ok(()) };
-    let json = objects.get(&key).await?.ok_or_else(|| {
-        Error::fatal(
-            Who::Stream,
-            format!("{key} vanished from S3, which the initial copy names"),
-            "restore it: without it changes of tables' definitions can't be followed",
-        )
-    })?;
-    let copied = KnownTables::from_json(&key, &json)?;
+    let copied = read_shapes(objects, &key, "the initial copy").await?;
     for oid in later {
         place.is_news |= place.known.take(oid, &copied);
     }

@@ -14,12 +14,9 @@ pub(super) fn is_full(row: Tuple<'_>) -> bool {
 /// Gives the position of a key column whose value was not sent, if there is one.
 pub(super) fn write_key(shape: &TableShape, row: Tuple<'_>, out: &mut Vec<u8>) -> Result<(), usize> {
     out.clear();
-    let mut cells = row.cells();
-    let mut walked = 0;
     let mut missing = Ok(());
-    let key_cells = shape.key_positions().iter().map(|&position| {
-        let cell = cells.nth(position - walked).unwrap_or(Cell::Unchanged);
-        walked = position + 1;
+    let positions = shape.key_positions();
+    let key_cells = row.cells_at(positions).zip(positions).map(|(cell, &position)| {
         if cell == Cell::Unchanged {
             missing = Err(position);
         }

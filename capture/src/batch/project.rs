@@ -1,6 +1,6 @@
 //! Rows of a table of which Redshift is to have some columns only.
 
-use crate::pgoutput::{Cell, ChangeKind, OldTuple, Tuple};
+use crate::pgoutput::{ChangeKind, OldTuple, Tuple};
 
 /// Kept between changes so that none of them allocates.
 #[derive(Debug, Default)]
@@ -32,17 +32,16 @@ fn pick_old<'a>(old: OldTuple<'_>, positions: &[usize], buffer: &'a mut Vec<u8>)
 
 /// A row with fewer columns than it should have keeps that, so that it is noticed.
 fn pick<'a>(tuple: Tuple<'_>, positions: &[usize], buffer: &'a mut Vec<u8>) -> Tuple<'a> {
-    let cells: Vec<Cell<'_>> = tuple.cells().collect();
-    let picked: Vec<Cell<'_>> =
-        positions.iter().filter_map(|position| cells.get(*position).copied()).collect();
+    let sent = positions.partition_point(|position| *position < tuple.columns());
     buffer.clear();
-    Tuple::encode(picked.into_iter(), buffer);
+    Tuple::encode(tuple.cells_at(&positions[..sent]), buffer);
     Tuple::from_checked(buffer)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pgoutput::Cell;
 
     #[test]
     fn only_the_picked_cells_are_left() {

@@ -1,6 +1,9 @@
 use std::collections::BTreeSet;
 
+use std::time::Duration;
+
 use super::*;
+use crate::rows::Codec;
 
 const MINIMAL: &str = r#"
 stream = "main"

@@ -93,6 +93,20 @@ impl<'a> Tuple<'a> {
         })
     }
 
+    /// The cells at these positions, which ascend; one beyond the row's end counts as unchanged: it was not sent.
+    pub fn cells_at<'p>(
+        self,
+        positions: &'p [usize],
+    ) -> impl ExactSizeIterator<Item = Cell<'a>> + use<'a, 'p> {
+        let mut cells = self.cells();
+        let mut walked = 0;
+        positions.iter().map(move |&position| {
+            let cell = cells.nth(position - walked).unwrap_or(Cell::Unchanged);
+            walked = position + 1;
+            cell
+        })
+    }
+
     /// Encodes cells into `out` in the same form.
     ///
     /// # Panics
@@ -156,7 +170,11 @@ mod tests {
             prop_assert_eq!(rest, &tail[..]);
             prop_assert_eq!(tuple.as_bytes().len(), length);
             prop_assert_eq!(tuple.columns(), cells.len());
-            prop_assert_eq!(tuple.cells().collect::<Vec<_>>(), cells);
+            prop_assert_eq!(tuple.cells().collect::<Vec<_>>(), &cells[..]);
+            let odd: Vec<usize> = (0..cells.len() + 2).filter(|position| position % 2 == 1).collect();
+            let expected: Vec<Cell<'_>> =
+                odd.iter().map(|&at| cells.get(at).copied().unwrap_or(Cell::Unchanged)).collect();
+            prop_assert_eq!(tuple.cells_at(&odd).collect::<Vec<_>>(), expected);
         }
 
         #[test]
