@@ -27,10 +27,15 @@ const PATIENCE: Duration = Duration::from_millis(1);
 /// How much the server on our own host may send without being read.
 const WINDOW: usize = 32 << 10;
 
-/// How long it may gather while much comes: a pause…
-const LONG_PAUSE: Duration = Duration::from_millis(4);
-/// …follows if that much came after the last one.
-const MUCH: usize = 8 << 10;
+/// How much it should gather in a pause: longer ones follow if less came, and shorter ones if more did, so that its send
+/// buffer never fills up.
+const ENOUGH: usize = 256 << 10;
+
+/// How long it may gather at most.
+const LONGEST_PAUSE: Duration = Duration::from_millis(16);
+
+/// As little as this since the last pause is a stream of single small transactions: none of them should wait.
+const LITTLE: usize = 8 << 10;
 
 /// A read of less than this took all that was there.
 const LEAST: usize = 8 << 10;
@@ -48,14 +53,16 @@ pub(super) struct Gathering {
     pauses: bool,
     /// Data is gathered until then.
     until: Option<Instant>,
-    /// Bytes since the last pause.
+    /// The last pause.
+    pause: Duration,
+    /// Bytes since it began.
     since_pause: usize,
 }
 
 impl Gathering {
     pub(super) fn new(tuning: Tuning) -> Self {
         let pauses = tuning.is_own_host() && tuning.limit_window(WINDOW);
-        Self { tuning, pauses, until: None, since_pause: 0 }
+        Self { tuning, pauses, until: None, pause: PATIENCE, since_pause: 0 }
     }
 
     /// Reads at least one byte into `buffer`; 0 means that the peer closed. Nothing is lost if the future is dropped.
@@ -81,10 +88,47 @@ impl Gathering {
         // More may be there already: the server sends the next window when one was read.
         let gathers = !self.pauses || count < LEAST;
         if gathers && self.tuning.set_mark(GULP) {
-            let pause = if self.pauses && self.since_pause > MUCH { LONG_PAUSE } else { PATIENCE };
-            self.until = Some(Instant::now() + pause);
+            self.pause = if self.pauses { next_pause(self.pause, self.since_pause) } else { PATIENCE };
+            self.until = Some(Instant::now() + self.pause);
             self.since_pause = 0;
         }
         Ok(count)
+    }
+}
+
+/// How long to gather after this much came since the last pause began.
+fn next_pause(last: Duration, count: usize) -> Duration {
+    if count <= LITTLE {
+        return PATIENCE;
+    }
+    let fitting = last.as_secs_f64() * ENOUGH as f64 / count as f64;
+    Duration::from_secs_f64(fitting).clamp(PATIENCE, LONGEST_PAUSE.min(last * 2))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Pauses one after the other while the server sends so many bytes in a microsecond, that is MB a second.
+    fn pauses(rate: u128) -> Vec<Duration> {
+        let next = |last: &Duration| {
+            let count = usize::try_from(last.as_micros() * rate).unwrap();
+            Some(next_pause(*last, count))
+        };
+        std::iter::successors(Some(PATIENCE), next).take(20).collect()
+    }
+
+    #[test]
+    fn pauses_grow_until_they_gather_enough() {
+        let longest = *pauses(30).last().unwrap();
+        assert!((Duration::from_millis(8)..Duration::from_millis(9)).contains(&longest), "{longest:?}");
+        assert_eq!(pauses(10).last(), Some(&LONGEST_PAUSE));
+        assert_eq!(pauses(10)[1], PATIENCE * 2);
+    }
+
+    #[test]
+    fn pauses_are_short_when_little_or_very_much_comes() {
+        assert!(pauses(5).iter().all(|pause| *pause == PATIENCE));
+        assert!(pauses(1000).iter().all(|pause| *pause == PATIENCE));
     }
 }
