@@ -30,6 +30,7 @@ fn example() -> Manifest {
         }],
         compression: Compression::Gzip,
         rows: RowCounts { inserts: 1, updates: 1, deletes: 1, ..RowCounts::default() },
+        tagged_keys: false,
         present_sets: vec![vec![0]],
         altered: vec![Altered { column: "Note".into(), policy: "truncate".into(), values: 1 }],
     };
