@@ -22,6 +22,8 @@ pub const COPY_REGION: &str = "RE_DMS_COPY_REGION";
 pub const COPY_CONCURRENCY: &str = "RE_DMS_COPY_CONCURRENCY";
 /// After so many failures of one segment for one table's sake, the table is quarantined; 0 stops the stream instead.
 pub const MAX_ATTEMPTS: &str = "RE_DMS_MAX_ATTEMPTS";
+/// What is committed at once: `segment`, or `table` for each table alone.
+pub const ATOMIC: &str = "RE_DMS_ATOMIC";
 /// A filter for the log, such as `info` or `re_dms_loader=debug,info`.
 pub const LOG: &str = "RE_DMS_LOG";
 /// `true` puts the bucket into S3's path instead of the host name: for stand-ins.
@@ -80,11 +82,24 @@ pub struct ApplySettings {
     pub max_attempts: u32,
     /// Staging tables that are filled at the same time.
     pub concurrency: usize,
+    /// What is committed at once.
+    pub atomic: Atomic,
+}
+
+/// What is committed at once. Either way each segment is applied exactly once, and one loader may go on with what one of
+/// the other kind began.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Atomic {
+    /// All tables of a segment: readers see whole transactions of the source.
+    #[default]
+    Segment,
+    /// Each table alone: shorter transactions, and for a moment readers see one table further than another.
+    Table,
 }
 
 impl Default for ApplySettings {
     fn default() -> Self {
-        Self { copy: CopySettings::default(), max_attempts: 3, concurrency: 8 }
+        Self { copy: CopySettings::default(), max_attempts: 3, concurrency: 8, atomic: Atomic::default() }
     }
 }
 
@@ -181,6 +196,14 @@ impl Config {
                 "try 3; 0 stops the stream where a table would be quarantined",
             );
         }
+        let atomic = match get(ATOMIC).as_deref() {
+            None | Some("segment") => Atomic::Segment,
+            Some("table") => Atomic::Table,
+            Some(_) => {
+                wrong(ATOMIC, "is neither segment nor table", "remove it to commit whole segments");
+                Atomic::default()
+            }
+        };
         let s3_path_style = match get(S3_PATH_STYLE).as_deref() {
             None | Some("false" | "0") => false,
             Some("true" | "1") => true,
@@ -202,6 +225,7 @@ impl Config {
             copy: CopySettings { role, region },
             max_attempts: max_attempts.unwrap_or_default(),
             concurrency: concurrency.unwrap_or_default(),
+            atomic,
         };
         Ok(Self { warehouse, apply, log, s3_path_style })
     }
@@ -257,6 +281,7 @@ mod tests {
             (COPY_REGION, "eu'"),
             (MAX_ATTEMPTS, "some"),
             (COPY_CONCURRENCY, "0"),
+            (ATOMIC, "row"),
             (S3_PATH_STYLE, "perhaps"),
             (LOG, "loud=very"),
         ])

@@ -38,7 +38,7 @@ pub(crate) enum Fault {
 }
 
 /// Panics at a state that must not be.
-pub(crate) type Check = Box<dyn Fn(&World) + Send>;
+pub(crate) type Check = Box<dyn FnMut(&World) + Send>;
 
 #[derive(Default)]
 pub(crate) struct State {
@@ -278,7 +278,7 @@ impl State {
 
     fn commit(&mut self, mut world: World) {
         world.end_transaction();
-        if let Some(check) = &self.on_commit {
+        if let Some(check) = &mut self.on_commit {
             check(&world);
         }
         self.world = world;

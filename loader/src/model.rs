@@ -1,5 +1,6 @@
-//! Random deliveries, deaths, lost answers, conflicts, broken tables and two loaders at once: whatever happens, after each
-//! commit every table holds exactly what it should (invariants 2, 3 and 10), and in the end everything.
+//! Random deliveries, deaths, lost answers, conflicts, broken tables and two loaders at once, of which one may commit whole
+//! segments and the other single tables: whatever happens, after each commit every table holds exactly what it should
+//! (invariants 2, 3 and 10), and in the end everything.
 //!
 //! `RE_DMS_MODEL_SEED` and `RE_DMS_MODEL_SEEDS` choose the first seed and how many.
 
@@ -17,7 +18,7 @@ use re_dms_shared::message::{Outcome, SegmentStaged, TableAction, TableRequest};
 use tokio::sync::Notify;
 
 use crate::apply::Loader;
-use crate::config::ApplySettings;
+use crate::config::{ApplySettings, Atomic};
 use crate::deadline::Deadline;
 use crate::error::LoadError;
 use crate::fake::{FakeApi, FakeObjects, Fault, World, load_step};
@@ -96,26 +97,25 @@ fn manifest(seq: u64, predecessor: Option<Predecessor>, steps: Vec<Step>) -> Man
 
 /// What must hold after every commit: the ledger has no gap, and each target holds the beginning of its history, as
 /// much of it as the ledger and the table log say.
-fn check(world: &World, expected: &Expected) {
+fn check(world: &World, expected: &Expected, highest: &mut u64) {
     let ledger: Vec<_> = world.ledger.iter().flatten().map(|(seq, _)| *seq).collect();
     let last = ledger.len() as u64;
     assert_eq!(ledger, (1..=last).collect::<Vec<_>>(), "the ledger has a gap or a segment twice");
     let log = world.log.as_deref().unwrap_or_default();
-    let numbers: Vec<_> = log.iter().map(|row| row.change).collect();
-    assert_eq!(
-        numbers,
-        (1..=log.len() as u64).collect::<Vec<_>>(),
-        "the log's rows are not numbered through"
-    );
+    assert!(log.windows(2).all(|rows| rows[0].change < rows[1].change), "the log's numbers do not ascend");
+    let number = log.last().map_or(0, |row| row.change);
+    assert!(number >= *highest, "the log's number {number} came before {highest}");
+    *highest = number;
     for (target, history) in expected {
         let events = |event: &str| {
             let rows = log.iter().filter(|row| row.event == event && row.target == *target);
             rows.map(|row| row.seq).collect::<Vec<_>>()
         };
-        let (skipped, replayed) = (events("skipped"), events("replayed"));
+        let (skipped, replayed, alone) = (events("skipped"), events("replayed"), events("loaded"));
         assert!(skipped.starts_with(&replayed), "{target}: replayed {replayed:?} of {skipped:?}");
         let missing = &skipped[replayed.len()..];
-        let due = history.iter().filter(|(seq, _)| *seq <= last && !missing.contains(seq));
+        let is_done = |seq: &u64| *seq <= last || alone.contains(seq);
+        let due = history.iter().filter(|(seq, _)| is_done(seq) && !missing.contains(seq));
         let due: Vec<_> = due.map(|(_, copied)| format!("b/{copied}")).collect();
         let held = world.inserted.get(target).cloned().unwrap_or_default();
         assert_eq!(held, due, "{target} after segment {last}, without {missing:?}");
@@ -175,6 +175,26 @@ enum Work {
     Resume(&'static str),
 }
 
+/// Of one invocation.
+#[derive(Clone, Copy)]
+struct Life {
+    /// The calls that it lives for.
+    calls: i64,
+    atomic: Atomic,
+}
+
+impl Life {
+    fn draw(random: &mut StdRng) -> Self {
+        let calls = if random.random_bool(0.5) { i64::MAX } else { random.random_range(0..60) };
+        Self { calls, ..Self::long(random) }
+    }
+
+    fn long(random: &mut StdRng) -> Self {
+        let atomic = if random.random_bool(0.5) { Atomic::Segment } else { Atomic::Table };
+        Self { calls: i64::MAX, atomic }
+    }
+}
+
 struct Model {
     api: Arc<FakeApi>,
     history: History,
@@ -184,15 +204,17 @@ impl Model {
     fn new(history: History) -> Self {
         let api = FakeApi::default();
         let expected = history.expected.clone();
-        api.0.lock().unwrap().on_commit = Some(Box::new(move |world| check(world, &expected)));
+        let mut highest = 0;
+        api.0.lock().unwrap().on_commit = Some(Box::new(move |world| check(world, &expected, &mut highest)));
         Self { api: Arc::new(api), history }
     }
 
     /// Ends with the work or with the function's life; all that it knew is forgotten.
-    async fn invoke(&self, work: Work, calls: i64) -> Option<Result<Vec<Outcome>, LoadError>> {
+    async fn invoke(&self, work: Work, life: Life) -> Option<Result<Vec<Outcome>, LoadError>> {
+        let Life { calls, atomic } = life;
         let died = Arc::new(Notify::new());
         let api = Mortal { api: Arc::clone(&self.api), left: AtomicI64::new(calls), died: Arc::clone(&died) };
-        let settings = ApplySettings { max_attempts: 2, ..ApplySettings::default() };
+        let settings = ApplySettings { max_attempts: 2, atomic, ..ApplySettings::default() };
         let loader = Loader::new(api, Arc::clone(&self.history.objects), settings);
         let deadline = Deadline::after(Duration::from_secs(600));
         let working = async {
@@ -265,16 +287,13 @@ impl Model {
 
     async fn run(&self, mut random: StdRng) {
         self.break_table(random.random_bool(0.5));
-        let calls = |random: &mut StdRng| {
-            if random.random_bool(0.5) { i64::MAX } else { random.random_range(0..40) }
-        };
         for _ in 0..random.random_range(6..14) {
             if random.random_ratio(1, 3) {
                 self.break_table(random.random_bool(0.5));
             }
             self.disturb(&mut random);
             let (one, other) = (self.delivery(&mut random), self.delivery(&mut random));
-            let (first, second) = (calls(&mut random), calls(&mut random));
+            let (first, second) = (Life::draw(&mut random), Life::draw(&mut random));
             if random.random_bool(0.5) {
                 tokio::join!(self.invoke(one, first), self.invoke(other, second));
             } else {
@@ -289,16 +308,17 @@ impl Model {
                 break;
             }
             let next = usize::try_from(self.last()).unwrap();
-            self.invoke(Work::Segments(self.history.messages[next..].to_vec()), i64::MAX).await;
+            let life = Life::long(&mut random);
+            self.invoke(Work::Segments(self.history.messages[next..].to_vec()), life).await;
         }
         for table in ["public.a", "public.b", "public.broken"] {
-            let result = self.invoke(Work::Resume(table), i64::MAX).await;
+            let result = self.invoke(Work::Resume(table), Life::long(&mut random)).await;
             let resumed = matches!(result, Some(Ok(ref outcomes)) if matches!(outcomes[0], Outcome::Resumed { more: false, .. }));
             assert!(resumed, "{table}: {result:?}");
         }
         // A new function looks for what others left.
         let last = self.history.messages.last().cloned().into_iter().collect();
-        self.invoke(Work::Segments(last), i64::MAX).await.unwrap().unwrap();
+        self.invoke(Work::Segments(last), Life::long(&mut random)).await.unwrap().unwrap();
         let state = self.api.0.lock().unwrap();
         assert_eq!(state.world.ledger.iter().flatten().count() as u64, SEGMENTS);
         assert_eq!(state.world.stages, BTreeMap::new(), "no staging table is left");

@@ -97,11 +97,18 @@ impl<A: Statements, O: Objects> Loader<A, O> {
         let name = format!("re_dms/{stream}/resume/{target}/{}", log.last_change());
         tracing::info!(segments = count, "replaying what was skipped");
         apply::change_before(runner, &plan).await?;
-        let done =
-            match staging::stage(runner, stream, &plan, self.settings.concurrency, log.read_at()).await? {
-                Ok(()) => Transaction::new(runner, name, &plan).run(log.read_at()).await?,
-                failed => failed,
-            };
+        let done = match staging::stage(
+            runner,
+            stream,
+            &plan.staging.iter().collect::<Vec<_>>(),
+            self.settings.concurrency,
+            log.read_at(),
+        )
+        .await?
+        {
+            Ok(()) => Transaction::new(runner, name, &plan).run(log.read_at()).await?,
+            failed => failed,
+        };
         let Err(failure) = done else { return Ok(()) };
         let replayed: Vec<StagedSegment<'_>> = staged.iter().map(|(_, segment)| *segment).collect();
         let error = explain::failure(runner, &replayed[..count], &failure).await;

@@ -1,4 +1,4 @@
-//! Fills a plan's staging tables side by side before its transaction. What is there from an earlier invocation is used,
+//! Fills the staging tables of a segment's plans side by side before their transactions. What is there from an earlier invocation is used,
 //! what runs since then is waited for, what is left of segments that are long done is dropped.
 
 use std::collections::BTreeSet;
@@ -12,7 +12,7 @@ use crate::runner::{End, Runner};
 use crate::sql_error;
 use crate::statements::{Cell, Sql, Statements, Submission};
 use crate::transaction::{ATTEMPTS, Failure, batch_failure};
-use re_dms_plan::{self as plan, Plan, Staging};
+use re_dms_plan::{self as plan, Staging};
 
 /// Fills what is not filled yet, up to `concurrency` tables at a time. `began` is the API's time when this invocation
 /// began with the segment.
@@ -22,19 +22,19 @@ use re_dms_plan::{self as plan, Plan, Staging};
 pub async fn stage<A: Statements>(
     runner: &Runner<'_, A>,
     stream_name: &str,
-    plan: &Plan,
+    all: &[&Staging],
     concurrency: usize,
     began: SystemTime,
 ) -> Result<Result<(), Failure>, LoadError> {
-    let Some(seq) = plan.staging.iter().find_map(|staging| plan::staging::seq_of(&staging.table)) else {
+    let Some(seq) = all.iter().find_map(|staging| plan::staging::seq_of(&staging.table)) else {
         return Ok(Ok(()));
     };
     let there = list(runner, stream_name).await?;
-    let ours: BTreeSet<_> = plan.staging.iter().map(|staging| staging.table.clone()).collect();
+    let ours: BTreeSet<_> = all.iter().map(|staging| staging.table.clone()).collect();
     drop_orphans(runner, seq, there.difference(&ours)).await;
 
     let mut filling = Vec::new();
-    for staging in &plan.staging {
+    for staging in all {
         if !there.contains(&staging.table) {
             filling.push(fill(runner, staging, began));
         }

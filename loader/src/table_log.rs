@@ -1,5 +1,6 @@
-//! Reading the table log, and adding failures to it.
+//! Reading the table log, adding failures to it, removing what is long over.
 
+use jiff::{SignedDuration, Timestamp};
 use re_dms_shared::manifest::Manifest;
 
 use crate::error::LoadError;
@@ -9,6 +10,9 @@ use crate::statements::{Cell, Sql, Statements, Submission};
 use re_dms_plan as plan;
 use re_dms_plan::table_log::LogRow;
 use re_dms_plan::{Blame, TableLog, Target};
+
+/// How long the log tells of a quarantine that ended.
+const KEPT: SignedDuration = SignedDuration::from_hours(90 * 24);
 
 /// Where a quarantined table was skipped.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,7 +76,7 @@ pub async fn read_existing<A: Statements>(
         }
         Err(error) => return Err(error),
     };
-    let mut log = TableLog::new(submitted.created_at);
+    let mut log = TableLog::new(submitted.created_at, epoch, seq);
     for row in runner.rows(&submitted.id).await? {
         log.add(log_row(&row).ok_or_else(|| malformed(what))?);
     }
@@ -115,6 +119,36 @@ pub async fn note_failure<A: Statements>(
         End::Failed(description) => {
             Err(LoadError::of_statement("noting the failure", description.error.unwrap_or_default().as_str()))
         }
+    }
+}
+
+/// Removes what the log has of quarantines that ended long ago. Trouble here is only told.
+pub async fn prune<A: Statements>(runner: &Runner<'_, A>, stream: &str) {
+    if let Err(error) = try_to_prune(runner, stream).await {
+        tracing::warn!(%error, "the table log keeps its past for now");
+    }
+}
+
+async fn try_to_prune<A: Statements>(runner: &Runner<'_, A>, stream: &str) -> Result<(), LoadError> {
+    let before = Timestamp::now().checked_sub(KEPT).unwrap_or(Timestamp::UNIX_EPOCH);
+    let what = "looking for quarantines that ended";
+    let rows = runner.query(what, plan::table_log::ended(stream, before)).await?;
+    let ended = |row: &Vec<Cell>| {
+        let [schema, name, change] = row.as_slice() else { return None };
+        Some((Target::new(schema.text()?, name.text()?), number(change)?))
+    };
+    let ended: Vec<_> =
+        rows.iter().map(|row| ended(row).ok_or_else(|| malformed(what))).collect::<Result<_, _>>()?;
+    if ended.is_empty() {
+        return Ok(());
+    }
+    let (sql, name) = (Sql::Batch(plan::table_log::prune(stream, &ended)), format!("re_dms/{stream}/prune"));
+    match runner.run(&Submission { sql, name, token: None }).await? {
+        End::Finished(_) => Ok(()),
+        End::Failed(description) => Err(LoadError::of_statement(
+            "removing quarantines that ended",
+            &description.error.unwrap_or_default(),
+        )),
     }
 }
 

@@ -71,6 +71,6 @@ fn row(segment: &StagedSegment<'_>) -> String {
 }
 
 /// A TIMESTAMP literal in UTC.
-fn timestamp(time: Timestamp) -> String {
+pub(super) fn timestamp(time: Timestamp) -> String {
     literal(&time.strftime("%Y-%m-%d %H:%M:%S.%6f").to_string())
 }

@@ -1,18 +1,22 @@
 //! From a manifest to SQL: `plan(manifest, catalog)` is pure, and nothing outside this folder formats SQL.
 //!
 //! A plan is one transaction: it locks the ledger, checks that the segment is the next one, prepares tables, stages and
-//! merges each load, and records the segment. Steps of quarantined tables are left out and recorded as skipped; [`replay`]
-//! plans them later. Every text from the manifest goes through `re_dms_shared::sql`'s quoting.
+//! merges each load, and records the segment; or several, where each table is committed alone ([`plan_by_table`]). Steps of
+//! quarantined tables are left out and recorded as skipped; [`replay()`] plans them later. Every text from the manifest goes through `re_dms_shared::sql`'s quoting.
 
+mod by_table;
 mod catalog;
 mod check;
 mod copy;
 mod equality;
 mod error;
 mod held;
+mod key_range;
 pub mod ledger;
 mod merge;
+mod purpose;
 pub mod queries;
+mod replay;
 mod schema;
 pub mod staging;
 mod statements;
@@ -21,16 +25,18 @@ mod tables;
 mod tagged_keys;
 mod whole_row;
 
+pub use by_table::plan_by_table;
 pub use catalog::{Catalog, CatalogColumn};
 pub use copy::CopySettings;
 pub use error::PlanError;
 pub use held::{change_sql, held};
+pub use purpose::Purpose;
+pub use replay::{Replay, replay};
 pub use staging::Staging;
 use statements::Statements;
 pub use table_log::{Blame, TableLog, Target};
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 
 use re_dms_shared::manifest::{Action, Column, Manifest, Step, Table};
 
@@ -80,6 +86,10 @@ pub struct Plan {
     pub statements: Vec<Statement>,
     /// In files that the transaction copies itself.
     pub bytes: u64,
+    /// The segments, by their numbers, with the targets that they are done with after it, where more of them follows.
+    pub completes: BTreeSet<(u64, Target)>,
+    /// The table log's last row after it.
+    pub last_change: u64,
 }
 
 impl Plan {
@@ -131,187 +141,97 @@ pub struct PlannedStep {
     pub rows: u64,
 }
 
-/// What a statement is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs)] // the display form explains each
-pub enum Purpose {
-    Begin,
-    LockLedger,
-    Guard,
-    CreateSchema,
-    CreateTable,
-    DropTable,
-    RenameTable,
-    MoveRows,
-    AddColumn,
-    FillColumn,
-    DropColumn,
-    RenameColumn,
-    WidenColumn,
-    DropKey,
-    KeepColumns,
-    AlterLayout,
-    Truncate,
-    CreateStage,
-    CheckEmpty,
-    Copy,
-    CountRows,
-    Delete,
-    Update,
-    Move,
-    Keep,
-    Remove,
-    Restore,
-    Insert,
-    DropStage,
-    RecordTables,
-    RecordSegment,
-    Commit,
-}
-
-impl fmt::Display for Purpose {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Purpose::Begin => "beginning the transaction",
-            Purpose::LockLedger => "locking the ledger",
-            Purpose::Guard => "checking that the segment is next in the ledger",
-            Purpose::CreateSchema => "creating the schema",
-            Purpose::CreateTable => "creating the table",
-            Purpose::DropTable => "dropping the table",
-            Purpose::RenameTable => "renaming the table",
-            Purpose::MoveRows => "moving the rows to another schema",
-            Purpose::AddColumn => "adding a column",
-            Purpose::FillColumn => "filling a column",
-            Purpose::DropColumn => "dropping a column",
-            Purpose::RenameColumn => "renaming a column",
-            Purpose::WidenColumn => "widening a column",
-            Purpose::KeepColumns => "keeping what replaced rows have in columns that the source has no more",
-            Purpose::DropKey => "dropping the declared key",
-            Purpose::AlterLayout => "changing how the table lies in Redshift",
-            Purpose::Truncate => "emptying the table",
-            Purpose::CreateStage => "creating the staging table",
-            Purpose::CheckEmpty => "checking that the table is empty",
-            Purpose::Copy => "copying from S3",
-            Purpose::CountRows => "counting the copied rows",
-            Purpose::Delete => "deleting rows",
-            Purpose::Update => "updating rows",
-            Purpose::Move => "moving rows to new keys",
-            Purpose::Keep => "counting the copies of rows that go",
-            Purpose::Remove => "removing rows of a table without a key",
-            Purpose::Restore => "putting back the copies that stay",
-            Purpose::Insert => "inserting rows",
-            Purpose::DropStage => "dropping the staging table",
-            Purpose::RecordTables => "recording what was skipped",
-            Purpose::RecordSegment => "recording the segment in the ledger",
-            Purpose::Commit => "committing the transaction",
-        })
-    }
-}
-
 /// Plans segments that follow each other, or one with `bad` tables, which it quarantines.
 ///
 /// # Errors
 /// A manifest that contradicts itself, or targets that can't take the segment's data.
 pub fn plan(input: &Input<'_>, bad: &BTreeMap<Target, Blame>) -> Result<Plan, PlanError> {
-    let plan = plan_staged(input, bad, false)?;
+    let whole = Scope::whole(input.log);
+    let plan = transaction(input, bad, &whole)?;
     // Private staging tables are named after one segment.
-    if input.segments.len() == 1 && plan.is_large() { plan_staged(input, bad, true) } else { Ok(plan) }
+    if input.segments.len() == 1 && plan.is_large() {
+        transaction(input, bad, &Scope { private: true, ..whole })
+    } else {
+        Ok(plan)
+    }
 }
 
-fn plan_staged(input: &Input<'_>, bad: &BTreeMap<Target, Blame>, private: bool) -> Result<Plan, PlanError> {
-    let Some(first) = input.segments.first() else { return Ok(Statements::default().into_plan()) };
+/// What one transaction does of its segments.
+#[derive(Clone, Copy)]
+struct Scope<'a> {
+    /// The targets whose steps it does; none for all.
+    targets: Option<&'a BTreeSet<Target>>,
+    /// The table log's last row before it.
+    change: u64,
+    /// With it the segments are complete.
+    is_last: bool,
+    /// Loads are staged in tables of their own before it.
+    private: bool,
+}
+
+impl Scope<'_> {
+    fn whole(log: &TableLog) -> Self {
+        Scope { targets: None, change: log.last_change(), is_last: true, private: false }
+    }
+
+    fn has(&self, target: &Target) -> bool {
+        self.targets.is_none_or(|targets| targets.contains(target))
+    }
+}
+
+fn transaction(
+    input: &Input<'_>,
+    bad: &BTreeMap<Target, Blame>,
+    scope: &Scope<'_>,
+) -> Result<Plan, PlanError> {
+    let (Some(first), Some(last)) = (input.segments.first(), input.segments.last()) else {
+        return Ok(Statements::default().into_plan());
+    };
     let Manifest { stream, epoch, seq, .. } = first.manifest;
     let mut statements = Statements::default();
     statements.push(Purpose::LockLedger, ledger::lock(stream));
-    statements
-        .push(Purpose::Guard, ledger::guard(stream, epoch, seq.saturating_sub(1), input.log.last_change()));
-    let mut record = table_log::Record::after(input.log.last_change());
-    let mut steps = Steps { catalog: input.catalog.clone(), copy: input.copy, loads: 0, private };
+    statements.push(Purpose::Guard, ledger::guard(stream, epoch, seq.saturating_sub(1), scope.change));
+    let mut record = table_log::Record::after(scope.change);
+    let mut steps =
+        Steps { catalog: input.catalog.clone(), copy: input.copy, loads: 0, private: scope.private };
     for segment in input.segments {
         let mut skipped = BTreeSet::new();
         let mut before = 0;
         for step in &segment.manifest.steps {
+            let after = std::mem::replace(&mut before, step.number);
             let target = Target::of(&step.table);
             let newly = bad.get(&target);
+            if input.log.is_loaded(segment.manifest.seq, &target) || !scope.has(&target) {
+                continue;
+            }
+            if !scope.is_last {
+                statements.completes.insert((segment.manifest.seq, target.clone()));
+            }
             if newly.is_none() && !input.log.is_quarantined(&target) {
-                steps.add(&mut statements, segment, before, step)?;
+                steps.add(&mut statements, segment, after, step)?;
             } else if skipped.insert(target.clone()) {
                 if let Some(blame) = newly {
                     record.quarantined(segment, &target, blame);
                 }
                 record.skipped(segment, &target);
             }
-            before = step.number;
         }
+    }
+    for (seq, target) in &statements.completes {
+        record.loaded(epoch, *seq, target);
     }
     statements.about_nothing();
     statements.drop_private_stages();
     for sql in record.statements(stream) {
         statements.push(Purpose::RecordTables, sql);
     }
-    statements.push(Purpose::RecordSegment, ledger::record(input.segments));
-    statements.refuse_too_long()?;
-    Ok(statements.into_plan())
-}
-
-/// What a replay is made of.
-#[derive(Clone, Copy, Debug)]
-pub struct Replay<'a> {
-    /// The quarantined table.
-    pub target: &'a Target,
-    /// Where it was skipped, in order, each with the number of the log's row that says so.
-    pub skipped: &'a [(u64, StagedSegment<'a>)],
-    /// Nothing else was skipped: the quarantine ends.
-    pub is_all: bool,
-    /// Changes that are held are done, too.
-    pub approved: bool,
-    /// How COPY gets at the files.
-    pub copy: &'a CopySettings,
-    /// The table as it is in Redshift.
-    pub catalog: &'a Catalog,
-    /// The stream's table log as it was read.
-    pub log: &'a TableLog,
-}
-
-/// Plans what was skipped of a quarantined table.
-///
-/// # Errors
-/// As [`plan`].
-pub fn replay(stream: &str, input: &Replay<'_>) -> Result<Plan, PlanError> {
-    let plan = replay_staged(stream, input, false)?;
-    if input.skipped.len() == 1 && plan.is_large() { replay_staged(stream, input, true) } else { Ok(plan) }
-}
-
-fn replay_staged(stream: &str, input: &Replay<'_>, private: bool) -> Result<Plan, PlanError> {
-    let mut statements = Statements::default();
-    statements.push(Purpose::LockLedger, ledger::lock(stream));
-    statements.push(Purpose::Guard, table_log::guard(stream, input.log.last_change()));
-    let mut record = table_log::Record::after(input.log.last_change());
-    let mut steps = Steps { catalog: input.catalog.clone(), copy: input.copy, loads: 0, private };
-    for (change, segment) in input.skipped {
-        let mut before = 0;
-        for step in &segment.manifest.steps {
-            if Target::of(&step.table) == *input.target {
-                if let Some(old) = renamed_from(step).filter(|old| input.log.is_quarantined(old)) {
-                    let (table, before) = (input.target.to_string(), old.to_string());
-                    return Err(PlanError::Waits { table, before });
-                }
-                if held::is_held(step) && !input.approved {
-                    return Err(PlanError::Held { table: input.target.to_string() });
-                }
-                steps.add(&mut statements, segment, before, step)?;
-            }
-            before = step.number;
+    statements.last_change = record.last_change();
+    if scope.is_last {
+        if input.log.has_loaded() || scope.targets.is_some() {
+            let sql = table_log::forget_loaded(stream, epoch, last.manifest.seq, statements.last_change);
+            statements.push(Purpose::ForgetTables, sql);
         }
-        record.replayed(segment, input.target, *change);
-    }
-    if input.is_all {
-        record.resumed(input.target);
-    }
-    statements.about_nothing();
-    statements.drop_private_stages();
-    for sql in record.statements(stream) {
-        statements.push(Purpose::RecordTables, sql);
+        statements.push(Purpose::RecordSegment, ledger::record(input.segments));
     }
     statements.refuse_too_long()?;
     Ok(statements.into_plan())

@@ -10,7 +10,7 @@ use re_dms_shared::sql::{ident, literal};
 use super::copy::Stage;
 use super::tables::target;
 use super::{Purpose, Statements};
-use super::{equality, whole_row};
+use super::{equality, key_range, whole_row};
 
 /// Up to so many sets of present columns get an UPDATE each; more share one with a CASE a column.
 const UPDATES_A_LOAD: usize = 8;
@@ -46,12 +46,11 @@ fn keep_columns(stage: &Stage<'_>) -> String {
     };
     let assignments: Vec<_> = stage.kept.iter().map(assign).collect();
     format!(
-        "UPDATE {} SET {} FROM {} WHERE {} AND {}",
+        "UPDATE {} SET {} FROM {} WHERE {}",
         stage.relation,
         assignments.join(", "),
         target(stage.table),
-        same_key(stage, |_, column| column.target_name.clone()),
-        is_operation(stage, &[Operation::Replace])
+        has_key(stage, &[Operation::Replace], |_, column| column.target_name.clone())
     )
 }
 
@@ -59,11 +58,10 @@ fn delete(stage: &Stage<'_>) -> String {
     let rows = stage.load.rows;
     let operations = present([(Operation::Delete, rows.deletes), (Operation::Replace, rows.replaces)]);
     format!(
-        "DELETE FROM {} USING {} WHERE {} AND {}",
+        "DELETE FROM {} USING {} WHERE {}",
         target(stage.table),
         stage.relation,
-        same_key(stage, |_, column| column.target_name.clone()),
-        is_operation(stage, &operations)
+        has_key(stage, &operations, |_, column| column.target_name.clone())
     )
 }
 
@@ -92,9 +90,8 @@ fn insert(stage: &Stage<'_>) -> String {
 /// Rows that stay and get other values: updates, and updates that change the key.
 struct Change {
     purpose: Purpose,
-    operation: Operation,
     /// How a staged row finds its target.
-    same_key: String,
+    has_key: String,
     /// By set, the columns that get values, as positions in the table's columns.
     columns_by_set: Vec<Vec<usize>>,
 }
@@ -103,8 +100,7 @@ impl Change {
     fn update(stage: &Stage<'_>) -> Self {
         Self {
             purpose: Purpose::Update,
-            operation: Operation::Update,
-            same_key: same_key(stage, |_, column| column.target_name.clone()),
+            has_key: has_key(stage, &[Operation::Update], |_, column| column.target_name.clone()),
             columns_by_set: changed(stage, |column, present| present && !column.key),
         }
     }
@@ -112,8 +108,7 @@ impl Change {
     fn key_move(stage: &Stage<'_>) -> Self {
         Self {
             purpose: Purpose::Move,
-            operation: Operation::Move,
-            same_key: same_key(stage, |position, _| old_key_column(position)),
+            has_key: has_key(stage, &[Operation::Move], |position, _| old_key_column(position)),
             columns_by_set: changed(stage, |column, present| present || column.key),
         }
     }
@@ -173,12 +168,11 @@ fn updates(out: &mut Statements, stage: &Stage<'_>, change: &Change) {
 
 fn update(stage: &Stage<'_>, change: &Change, assignments: &[String], further: &str) -> String {
     format!(
-        "UPDATE {} SET {} FROM {} WHERE {} AND {}{further}",
+        "UPDATE {} SET {} FROM {} WHERE {}{further}",
         target(stage.table),
         assignments.join(", "),
         stage.relation,
-        change.same_key,
-        is_operation(stage, &[change.operation])
+        change.has_key
     )
 }
 
@@ -187,8 +181,13 @@ pub(super) fn target_column(stage: &Stage<'_>, name: &str) -> String {
     format!("{}.{}", ident(&stage.table.target_name), ident(name))
 }
 
-/// The target's key equals the staged columns that `staged` names.
-fn same_key(stage: &Stage<'_>, staged: impl Fn(usize, &Column) -> String) -> String {
+/// The staged row is of these operations, and the target's key equals its columns that `staged` names.
+fn has_key(
+    stage: &Stage<'_>,
+    operations: &[Operation],
+    staged: impl Fn(usize, &Column) -> String + Copy,
+) -> String {
+    let of = is_operation(stage, operations);
     let conditions: Vec<_> = stage
         .key()
         .enumerate()
@@ -196,8 +195,9 @@ fn same_key(stage: &Stage<'_>, staged: impl Fn(usize, &Column) -> String) -> Str
             let ours = target_column(stage, &column.target_name);
             equality::same_key_value(column.redshift_type, &ours, &stage.column(&staged(position, column)))
         })
+        .chain([of.clone()])
         .collect();
-    conditions.join(" AND ")
+    conditions.join(" AND ") + &key_range::within(stage, &of, staged)
 }
 
 /// The operations that occur.

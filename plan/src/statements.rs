@@ -1,5 +1,7 @@
 //! A plan's statements while it is made: what each is for and about, and how they are sent in the end.
 
+use std::collections::BTreeSet;
+
 use re_dms_shared::manifest::Step;
 use re_dms_shared::sql;
 
@@ -18,6 +20,9 @@ pub(super) struct Statements {
     pub(super) staging: Vec<Staging>,
     /// In files of loads that are staged within the transaction.
     pub(super) bytes: u64,
+    /// As the plan's.
+    pub(super) completes: BTreeSet<(u64, Target)>,
+    pub(super) last_change: u64,
 }
 
 impl Statements {
@@ -53,16 +58,18 @@ impl Statements {
     }
 
     pub(super) fn into_plan(self) -> Plan {
-        let Self { before, list: mut statements, staging, bytes, .. } = self;
+        let Self { before, list: mut statements, staging, bytes, completes, last_change, .. } = self;
         if statements.len() <= BATCH_STATEMENTS {
             // Staging tables vanish with the batch; dropping them would only cost some of its statements.
-            return Plan { before, staging, transport: Transport::Batch, statements, bytes };
+            let transport = Transport::Batch;
+            return Plan { before, staging, transport, statements, bytes, completes, last_change };
         }
         drop_finished_stages(&mut statements);
         let alone = |purpose, sql: &str| Statement { purpose, of: None, sql: sql.to_owned() };
         statements.insert(0, alone(Purpose::Begin, "BEGIN"));
         statements.push(alone(Purpose::Commit, "COMMIT"));
-        Plan { before, staging, transport: Transport::Session, statements, bytes }
+        let transport = Transport::Session;
+        Plan { before, staging, transport, statements, bytes, completes, last_change }
     }
 }
 

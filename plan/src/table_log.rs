@@ -1,9 +1,15 @@
-//! Statements on the table log, and what it says: which targets are quarantined, and how often one failed.
+//! Statements on the table log, and what it says: which targets are quarantined, how often one failed, which are done
+//! where a segment's tables are committed one by one.
 //!
 //! Whoever adds rows holds the ledger's lock and has checked that the last row's number is the one that it read: what
 //! was planned from the log holds until the end of the transaction.
 
-use std::collections::BTreeMap;
+mod pruning;
+
+pub(crate) use pruning::forget_loaded;
+pub use pruning::{ended, prune};
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::SystemTime;
 
@@ -64,9 +70,13 @@ pub struct Blame {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TableLog {
     read_at: SystemTime,
+    /// The segment that it was read for: its epoch and number.
+    of: (String, u64),
     last_change: u64,
     quarantined: BTreeMap<Target, Quarantine>,
     failures: BTreeMap<Target, Failures>,
+    /// Segments, from that one on, with the targets that they are done with.
+    loaded: BTreeSet<(u64, Target)>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -102,15 +112,22 @@ pub struct LogRow {
 
 impl Default for TableLog {
     fn default() -> Self {
-        Self::new(SystemTime::UNIX_EPOCH)
+        Self::new(SystemTime::UNIX_EPOCH, "", 0)
     }
 }
 
 impl TableLog {
-    /// Without a row.
+    /// Without a row, for one segment of an epoch.
     #[must_use]
-    pub fn new(read_at: SystemTime) -> Self {
-        Self { read_at, last_change: 0, quarantined: BTreeMap::new(), failures: BTreeMap::new() }
+    pub fn new(read_at: SystemTime, epoch: &str, seq: u64) -> Self {
+        Self {
+            read_at,
+            of: (epoch.to_owned(), seq),
+            last_change: 0,
+            quarantined: BTreeMap::new(),
+            failures: BTreeMap::new(),
+            loaded: BTreeSet::new(),
+        }
     }
 
     /// Takes the rows of [`read`], in order.
@@ -118,7 +135,9 @@ impl TableLog {
         let LogRow { change, event, target, epoch, seq, blame } = row;
         self.last_change = self.last_change.max(change);
         let is = |of: Event| event == of.word();
-        if is(Event::Failed) {
+        // The last row is always read, whatever segment it is about.
+        let of_epoch = self.of.0 == epoch;
+        if is(Event::Failed) && of_epoch && self.of.1 == seq {
             let failures = self.failures.entry(target).or_default();
             failures.count += 1;
             failures.last = blame;
@@ -128,6 +147,8 @@ impl TableLog {
         } else if is(Event::Resumed) {
             self.quarantined.remove(&target);
             self.failures.remove(&target);
+        } else if is(Event::Loaded) && of_epoch && self.of.1 <= seq {
+            self.loaded.insert((seq, target));
         }
     }
 
@@ -141,6 +162,22 @@ impl TableLog {
     #[must_use]
     pub fn is_quarantined(&self, target: &Target) -> bool {
         self.quarantined.contains_key(target)
+    }
+
+    /// Whether the segment with this number, that was asked for or comes after it, is done with the target.
+    #[must_use]
+    pub fn is_loaded(&self, seq: u64, target: &Target) -> bool {
+        self.loaded.contains(&(seq, target.clone()))
+    }
+
+    /// As if no segment had been begun.
+    pub(super) fn without_loaded(&self) -> Self {
+        Self { loaded: BTreeSet::new(), ..self.clone() }
+    }
+
+    /// Whether any segment is done with some of its targets.
+    pub(super) fn has_loaded(&self) -> bool {
+        !self.loaded.is_empty()
     }
 
     /// The quarantined target with this display form, and the number of the row that began its quarantine.
@@ -206,12 +243,12 @@ pub fn ensure(stream: &str) -> String {
 /// What [`TableLog`] is made of, for one segment of an epoch. The last row is always among it.
 #[must_use]
 pub fn read(stream: &str, epoch: &str, seq: u64) -> String {
-    let log = qualified_name(stream);
+    let (log, epoch) = (qualified_name(stream), literal(epoch));
     format!(
         "SELECT \"change\", \"event\", \"target_schema\", \"target_name\", \"epoch\", \"seq\", \"reason\", \"hint\" FROM {log} \
-         WHERE \"event\" IN ('quarantined', 'held', 'resumed') OR (\"event\" = 'failed' AND \"epoch\" = {} AND \"seq\" = {seq}) \
-         OR \"change\" = (SELECT MAX(\"change\") FROM {log}) ORDER BY \"change\"",
-        literal(epoch)
+         WHERE \"event\" IN ('quarantined', 'held', 'resumed') OR (\"event\" = 'failed' AND \"epoch\" = {epoch} AND \"seq\" = {seq}) \
+         OR (\"event\" = 'loaded' AND \"epoch\" = {epoch} AND \"seq\" >= {seq}) \
+         OR \"change\" = (SELECT MAX(\"change\") FROM {log}) ORDER BY \"change\""
     )
 }
 
@@ -319,6 +356,15 @@ impl Record {
     pub(super) fn replayed(&mut self, segment: &StagedSegment<'_>, target: &Target, skipped_by: u64) {
         let rest = format!("NULL, NULL, NULL, {skipped_by}, NULL, NULL");
         self.push(&values(Event::Replayed, target, &segment.manifest.epoch, segment.manifest.seq), &rest);
+    }
+
+    pub(super) fn loaded(&mut self, epoch: &str, seq: u64, target: &Target) {
+        self.push(&values(Event::Loaded, target, epoch, seq), "NULL, NULL, NULL, NULL, NULL, NULL");
+    }
+
+    /// The log's last row, once these are in it.
+    pub(super) fn last_change(&self) -> u64 {
+        self.last_change
     }
 
     pub(super) fn resumed(&mut self, target: &Target) {

@@ -1,6 +1,6 @@
 //! The table log: the table in Redshift, one a stream, that says which targets are quarantined and what was skipped
-//! meanwhile. Rows are only ever added, under the ledger's lock, numbered without gaps: whoever knows the last number
-//! knows all.
+//! meanwhile, and how far a segment is whose tables are committed one by one. Rows are added under the ledger's lock with
+//! ascending numbers, and those that nobody needs go, but never the last one: whoever knows the last number knows all.
 
 use serde::{Deserialize, Serialize};
 
@@ -45,6 +45,8 @@ pub enum Event {
     Replayed,
     /// Nothing is left to replay: it is loaded again.
     Resumed,
+    /// Its steps of this segment are done, or recorded as skipped, though the ledger does not have the segment yet.
+    Loaded,
 }
 
 impl Event {
@@ -58,6 +60,7 @@ impl Event {
             Event::Skipped => "skipped",
             Event::Replayed => "replayed",
             Event::Resumed => "resumed",
+            Event::Loaded => "loaded",
         }
     }
 }

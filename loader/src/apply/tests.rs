@@ -1,9 +1,10 @@
 //! One segment against every state of the ledger.
 
-use re_dms_shared::manifest::{CopiedTable, Predecessor};
+use re_dms_shared::manifest::{CopiedTable, CopiedTables, Predecessor, sha256_hex};
 
 use super::*;
 use crate::fake::{FakeApi, FakeObjects, Fault, load_step};
+use crate::statements::Cell;
 
 const KEY: &str = "re_dms/main/E/segments/000000000002/manifest.json";
 

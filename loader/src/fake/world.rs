@@ -17,6 +17,21 @@ pub(crate) struct LogRow {
     replays: Option<u64>,
 }
 
+impl LogRow {
+    /// Whether a condition of those that remove rows holds for it.
+    fn is_meant(&self, condition: &str) -> bool {
+        if condition.contains("'loaded'") {
+            return self.event == "loaded"
+                && self.seq <= after(condition, "\"seq\" <= ")
+                && self.change < after(condition, "\"change\" < ");
+        }
+        let quoted = |place| condition.split('\'').nth(place).unwrap();
+        self.event != "loaded"
+            && self.target == format!("{}.{}", quoted(1), quoted(3))
+            && self.change <= after(condition, "\"change\" <= ")
+    }
+}
+
 /// What is committed, or a transaction's view of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct World {
@@ -43,7 +58,13 @@ impl World {
             self.change(sql)?;
         } else if sql.starts_with("SELECT") && sql.contains("\"tables_") {
             let Some(log) = &self.log else { return missing("tables") };
-            return Ok(if sql.contains("'replayed'") { skipped(log, sql) } else { read(log, sql) });
+            return Ok(if sql.contains("GROUP BY") {
+                ended(log)
+            } else if sql.contains("'replayed'") {
+                skipped(log, sql)
+            } else {
+                read(log, sql)
+            });
         } else if sql.starts_with("SELECT") && sql.contains("\"ledger_") {
             let Some(ledger) = &self.ledger else { return missing("ledger") };
             let cells = |(seq, sha256): &(u64, String)| {
@@ -73,6 +94,10 @@ impl World {
             self.ledger.get_or_insert_default().extend(rows);
         } else if sql.starts_with("INSERT INTO \"re_dms\".\"tables_") {
             self.add_to_log(sql, change);
+        } else if let Some(condition) = sql.strip_prefix("DELETE FROM \"re_dms\".\"tables_main\" WHERE ") {
+            let past = condition.strip_prefix("\"event\" <> 'loaded' AND ");
+            let goes: Vec<_> = past.unwrap_or(condition).split(" OR ").collect();
+            self.log.get_or_insert_default().retain(|row| !goes.iter().any(|goes| row.is_meant(goes)));
         } else if let Some(list) = sql.strip_prefix("DROP TABLE ") {
             for name in list.split(", ") {
                 let name = name.trim_start_matches("\"re_dms\".").trim_matches('"');
@@ -134,6 +159,7 @@ fn read(log: &[LogRow], sql: &str) -> Vec<Vec<Cell>> {
     let asked = |row: &&LogRow| {
         ["quarantined", "resumed"].contains(&row.event.as_str())
             || (row.event == "failed" && row.seq == seq)
+            || (row.event == "loaded" && row.seq >= seq)
             || Some(row.change) == last
     };
     let cells = |row: &LogRow| {
@@ -151,6 +177,18 @@ fn read(log: &[LogRow], sql: &str) -> Vec<Vec<Cell>> {
         ]
     };
     log.iter().filter(asked).map(cells).collect()
+}
+
+/// As if each quarantine that is over had ended long ago.
+fn ended(log: &[LogRow]) -> Vec<Vec<Cell>> {
+    let before_last = &log[..log.len().saturating_sub(1)];
+    let resumed = before_last.iter().filter(|row| row.event == "resumed");
+    let ended: BTreeMap<_, _> = resumed.map(|row| (row.target.as_str(), row.change)).collect();
+    let cells = |(target, change): (&str, u64)| {
+        let (schema, name) = target.split_once('.').unwrap();
+        vec![Cell::Text(schema.to_owned()), Cell::Text(name.to_owned()), number(change)]
+    };
+    ended.into_iter().map(cells).collect()
 }
 
 fn skipped(log: &[LogRow], sql: &str) -> Vec<Vec<Cell>> {

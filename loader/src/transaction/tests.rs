@@ -1,5 +1,6 @@
 //! One transaction, however many invocations see to it.
 
+use std::collections::BTreeSet;
 use std::time::UNIX_EPOCH;
 
 use super::*;
@@ -20,7 +21,15 @@ fn plan(transport: Transport) -> Plan {
     }
     let statement = |(purpose, sql): (Purpose, &str)| Statement { purpose, of: None, sql: sql.to_owned() };
     let statements = sql.into_iter().map(statement).collect();
-    Plan { before: Vec::new(), staging: Vec::new(), transport, statements, bytes: 0 }
+    Plan {
+        before: Vec::new(),
+        staging: Vec::new(),
+        transport,
+        statements,
+        bytes: 0,
+        completes: BTreeSet::new(),
+        last_change: 0,
+    }
 }
 
 async fn run_until(

@@ -2,6 +2,7 @@
 
 use re_dms_shared::manifest::{Fill, OldValues, SchemaChange, TableChange};
 
+use super::quarantine::log_with_quarantine;
 use super::*;
 
 fn shape(name: &str, columns: &[(&str, &str)]) -> Table {
