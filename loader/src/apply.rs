@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use re_dms_shared::Lsn;
-use re_dms_shared::manifest::{CopiedTables, Manifest, ManifestError, sha256_hex};
+use re_dms_shared::manifest::{Action, CopiedTables, Manifest, ManifestError, sha256_hex};
 use re_dms_shared::message::{Outcome, SegmentStaged, TableRequest};
 use re_dms_shared::s3_layout::SegmentLayout;
 use re_dms_shared::table_log::Quarantine;
@@ -236,9 +236,13 @@ impl<A: Statements, O: Objects> Loader<A, O> {
             let input = plan::Input { segments: &staged[..together], copy, catalog, log };
             let error = match self.attempt(runner, &input, &bad, reading).await {
                 Ok((done, outcome)) => {
-                    if outcome == Outcome::Loaded {
+                    let reads_anew = |segment: &Segment| {
+                        let steps = &segment.manifest.steps;
+                        steps.iter().any(|step| matches!(step.action, Action::Resync | Action::Replace(_)))
+                    };
+                    if outcome == Outcome::Loaded && !segments[..done].iter().any(reads_anew) {
                         log.learn_quarantine(&manifest.epoch, manifest.seq, &bad);
-                    } else if !bad.is_empty() {
+                    } else if !bad.is_empty() || outcome == Outcome::Loaded {
                         *log =
                             table_log::read(runner, &manifest.stream, &manifest.epoch, manifest.seq).await?;
                     }

@@ -11,7 +11,8 @@ use super::{PlanError, table_label};
 pub(super) fn step(before: u32, step: &Step) -> Result<(), PlanError> {
     let problem = number(before, step).or_else(|| names(&step.table)).or_else(|| match &step.action {
         Action::Load(load) => rows(&step.table, load).or_else(|| sets(&step.table, load)),
-        Action::Truncate => None,
+        Action::Replace(load) => rows(&step.table, load).or_else(|| sets(&step.table, load)),
+        Action::Truncate | Action::Resync => None,
         Action::Schema(change) => schema(&step.table, change),
     });
     match problem {

@@ -12,7 +12,9 @@ mod error;
 mod held;
 pub mod ledger;
 mod merge;
+mod purpose;
 pub mod queries;
+mod resync;
 mod schema;
 pub mod staging;
 mod statements;
@@ -24,12 +26,13 @@ pub use catalog::{Catalog, CatalogColumn};
 pub use copy::CopySettings;
 pub use error::PlanError;
 pub use held::{change_sql, held};
+pub use purpose::Purpose;
+pub use resync::{Replacement, replace};
 pub use staging::Staging;
 use statements::Statements;
 pub use table_log::{Blame, TableLog, Target};
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 
 use re_dms_shared::manifest::{Action, Column, Manifest, Step, Table};
 
@@ -130,83 +133,6 @@ pub struct PlannedStep {
     pub rows: u64,
 }
 
-/// What a statement is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs)] // the display form explains each
-pub enum Purpose {
-    Begin,
-    LockLedger,
-    Guard,
-    CreateSchema,
-    CreateTable,
-    DropTable,
-    RenameTable,
-    MoveRows,
-    AddColumn,
-    FillColumn,
-    DropColumn,
-    RenameColumn,
-    WidenColumn,
-    DropKey,
-    KeepColumns,
-    AlterLayout,
-    Truncate,
-    CreateStage,
-    CheckEmpty,
-    Copy,
-    CountRows,
-    Delete,
-    Update,
-    Move,
-    Keep,
-    Remove,
-    Restore,
-    Insert,
-    DropStage,
-    RecordTables,
-    RecordSegment,
-    Commit,
-}
-
-impl fmt::Display for Purpose {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Purpose::Begin => "beginning the transaction",
-            Purpose::LockLedger => "locking the ledger",
-            Purpose::Guard => "checking that the segment is next in the ledger",
-            Purpose::CreateSchema => "creating the schema",
-            Purpose::CreateTable => "creating the table",
-            Purpose::DropTable => "dropping the table",
-            Purpose::RenameTable => "renaming the table",
-            Purpose::MoveRows => "moving the rows to another schema",
-            Purpose::AddColumn => "adding a column",
-            Purpose::FillColumn => "filling a column",
-            Purpose::DropColumn => "dropping a column",
-            Purpose::RenameColumn => "renaming a column",
-            Purpose::WidenColumn => "widening a column",
-            Purpose::KeepColumns => "keeping what replaced rows have in columns that the source has no more",
-            Purpose::DropKey => "dropping the declared key",
-            Purpose::AlterLayout => "changing how the table lies in Redshift",
-            Purpose::Truncate => "emptying the table",
-            Purpose::CreateStage => "creating the staging table",
-            Purpose::CheckEmpty => "checking that the table is empty",
-            Purpose::Copy => "copying from S3",
-            Purpose::CountRows => "counting the copied rows",
-            Purpose::Delete => "deleting rows",
-            Purpose::Update => "updating rows",
-            Purpose::Move => "moving rows to new keys",
-            Purpose::Keep => "counting the copies of rows that go",
-            Purpose::Remove => "removing rows of a table without a key",
-            Purpose::Restore => "putting back the copies that stay",
-            Purpose::Insert => "inserting rows",
-            Purpose::DropStage => "dropping the staging table",
-            Purpose::RecordTables => "recording what was skipped",
-            Purpose::RecordSegment => "recording the segment in the ledger",
-            Purpose::Commit => "committing the transaction",
-        })
-    }
-}
-
 /// Plans segments that follow each other, or one with `bad` tables, which it quarantines.
 ///
 /// # Errors
@@ -226,19 +152,44 @@ fn plan_staged(input: &Input<'_>, bad: &BTreeMap<Target, Blame>, private: bool) 
         .push(Purpose::Guard, ledger::guard(stream, epoch, seq.saturating_sub(1), input.log.last_change()));
     let mut record = table_log::Record::after(input.log.last_change());
     let mut steps = Steps { catalog: input.catalog.clone(), copy: input.copy, loads: 0, private };
+    // Tables that this plan begins to let wait.
+    let mut reading = BTreeSet::new();
     for segment in input.segments {
         let mut skipped = BTreeSet::new();
         let mut before = 0;
         for step in &segment.manifest.steps {
             let target = Target::of(&step.table);
             let newly = bad.get(&target);
-            if newly.is_none() && !input.log.is_quarantined(&target) {
-                steps.add(&mut statements, segment, before, step)?;
-            } else if skipped.insert(target.clone()) {
-                if let Some(blame) = newly {
-                    record.quarantined(segment, &target, blame);
+            match &step.action {
+                Action::Resync => {
+                    check::step(before, step)?;
+                    record.resync(segment, &target);
+                    // What was skipped before need not come any more.
+                    skipped.remove(&target);
+                    reading.insert(target);
                 }
-                record.skipped(segment, &target);
+                Action::Replace(_) => {
+                    check::step(before, step)?;
+                    if reading.contains(&target) || input.log.is_read_anew(&target) {
+                        record.copied(segment, &target);
+                    }
+                }
+                _ if reading.contains(&target) => {
+                    if skipped.insert(target.clone()) {
+                        record.skipped(segment, &target);
+                    }
+                }
+                _ if newly.is_none() && !input.log.is_quarantined(&target) => {
+                    steps.add(&mut statements, segment, before, step)?;
+                }
+                _ => {
+                    if skipped.insert(target.clone()) {
+                        if let Some(blame) = newly {
+                            record.quarantined(segment, &target, blame);
+                        }
+                        record.skipped(segment, &target);
+                    }
+                }
             }
             before = step.number;
         }
@@ -288,19 +239,15 @@ fn replay_staged(stream: &str, input: &Replay<'_>, private: bool) -> Result<Plan
     let mut record = table_log::Record::after(input.log.last_change());
     let mut steps = Steps { catalog: input.catalog.clone(), copy: input.copy, loads: 0, private };
     for (change, segment) in input.skipped {
-        let mut before = 0;
-        for step in &segment.manifest.steps {
-            if Target::of(&step.table) == *input.target {
-                if let Some(old) = renamed_from(step).filter(|old| input.log.is_quarantined(old)) {
-                    let (table, before) = (input.target.to_string(), old.to_string());
-                    return Err(PlanError::Waits { table, before });
-                }
-                if held::is_held(step) && !input.approved {
-                    return Err(PlanError::Held { table: input.target.to_string() });
-                }
-                steps.add(&mut statements, segment, before, step)?;
+        for (before, step) in resync::waiting_steps(segment, input.target) {
+            if let Some(old) = renamed_from(step).filter(|old| input.log.is_quarantined(old)) {
+                let (table, before) = (input.target.to_string(), old.to_string());
+                return Err(PlanError::Waits { table, before });
             }
-            before = step.number;
+            if held::is_held(step) && !input.approved {
+                return Err(PlanError::Held { table: input.target.to_string() });
+            }
+            steps.add(&mut statements, segment, before, step)?;
         }
         record.replayed(segment, input.target, *change);
     }
@@ -367,7 +314,7 @@ impl Steps<'_> {
         check::step(before, step)?;
         self.loads += 1;
         statements.about(self.loads, segment.manifest.seq, step);
-        if !matches!(step.action, Action::Schema(_)) {
+        if matches!(step.action, Action::Load(_) | Action::Truncate) {
             tables::prepare(statements, &mut self.catalog, &step.table)?;
         }
         match &step.action {
@@ -375,6 +322,8 @@ impl Steps<'_> {
                 schema::statements(statements, &mut self.catalog, &step.table, change)?;
             }
             Action::Truncate => statements.push(Purpose::Truncate, tables::empty(&step.table)),
+            // They say what waits, and are dealt with by whoever plans that.
+            Action::Resync | Action::Replace(_) => {}
             Action::Load(load) if segment.manifest.copy.is_some() => {
                 check::copy(step, load)?;
                 statements.bytes += load.files.iter().map(|file| file.bytes).sum::<u64>();
@@ -411,6 +360,20 @@ impl Steps<'_> {
             |column: &&Column| target.columns.contains_key(&column.target_name.to_ascii_lowercase());
         table.kept.iter().filter(is_there).collect()
     }
+}
+
+/// Plans that a table stands still from here on.
+#[must_use]
+pub fn pause(stream: &str, target: &Target, epoch: &str, log: &TableLog) -> Plan {
+    let mut statements = Statements::default();
+    statements.push(Purpose::LockLedger, ledger::lock(stream));
+    statements.push(Purpose::Guard, table_log::guard(stream, log.last_change()));
+    let mut record = table_log::Record::after(log.last_change());
+    record.paused(target, epoch);
+    for sql in record.statements(stream) {
+        statements.push(Purpose::RecordTables, sql);
+    }
+    statements.into_plan()
 }
 
 /// A target's name for people.
