@@ -160,6 +160,7 @@ impl Announcer {
         let mut last_receipt_check = Instant::now();
         loop {
             let loaded_before = self.flight(Flight::loaded_seq);
+            self.tables.ask().await;
             match self.queues.receive_acks(LONG_POLL).await {
                 Ok(acks) => {
                     backoff = Backoff::new();

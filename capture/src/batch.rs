@@ -20,7 +20,7 @@ mod table;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use re_dms_shared::manifest::{SchemaChange, Table};
+use re_dms_shared::manifest::{Load, SchemaChange, Table};
 
 pub use error::BatchError;
 pub use load::{Copies, Entry, LoadData, Move, StepAction, StepData};
@@ -97,6 +97,25 @@ impl Batch {
         table.wipe();
         self.open_bytes += table.bytes();
         self.closed.push(StepData { shape: Arc::clone(shape), action: StepAction::Truncate });
+        self.changes += 1;
+    }
+
+    /// The table is being read anew from here on: whatever is open for its rows, or under its names in Redshift, comes
+    /// before.
+    pub fn resync(&mut self, shape: &Arc<TableShape>) {
+        let table = shape.table();
+        let target = (table.target_schema.clone(), table.target_name.clone());
+        let positions = [self.by_oid.get(&table.oid).copied(), self.by_target.get(&target).copied()];
+        for position in positions.into_iter().flatten() {
+            self.close(position);
+        }
+        self.closed.push(StepData { shape: Arc::clone(shape), action: StepAction::Resync });
+        self.changes += 1;
+    }
+
+    /// The table was read anew, with this shape. Where among the table's steps that is told does not matter.
+    pub fn replace(&mut self, shape: &Arc<TableShape>, load: Load) {
+        self.closed.push(StepData { shape: Arc::clone(shape), action: StepAction::Replace(Box::new(load)) });
         self.changes += 1;
     }
 

@@ -4,6 +4,7 @@
 //! [stager](crate::stage).
 
 mod read_back;
+mod resync;
 mod transaction;
 
 use std::sync::Arc;
@@ -17,15 +18,18 @@ use tokio::sync::mpsc;
 
 use crate::batch::{Batch, BatchError};
 use crate::config::{AdvanceOn, BatchConfig};
+use crate::copy::MEMORY_SHARE;
 use crate::error::{Error, Result, Who};
 use crate::pgoutput::{self, Commit, LogicalMessage, Message};
 use crate::progress::Progress;
 use crate::relations::{DDL, LOOKED, Relations, SchemaStep};
+use crate::resync::REQUESTS;
 use crate::retention::Retention;
 use crate::stage::{Cut, StageItem};
 use crate::wal::WalPosition;
 use read_back::Frame;
 pub use read_back::ReadBack;
+use resync::Resyncs;
 use transaction::{Body, Taken, Transactions};
 
 /// A logical message with this prefix cuts the batch at once: somebody waits for what came before it.
@@ -37,6 +41,9 @@ const ENOUGH_IN_FLIGHT: u64 = 2;
 
 /// How often a batch whose time has come looks whether the loader has caught up.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
+/// How long nothing may come before it is looked whether something else is to be done.
+const LOOK_UP: Duration = Duration::from_millis(500);
 
 /// What comes out of the local WAL, in order.
 #[derive(Clone, Debug)]
@@ -71,6 +78,9 @@ pub struct Limits {
     spill_bytes: usize,
     /// A transaction with more than this is not held in memory until its commit: it is read back from the local WAL.
     transaction_bytes: usize,
+    /// What a batch may have, and what all of these are shares of.
+    max_bytes: usize,
+    memory: usize,
 }
 
 impl Limits {
@@ -85,7 +95,15 @@ impl Limits {
             batch_bytes: config.max_bytes.bytes().min(memory / 4),
             spill_bytes: memory / 4,
             transaction_bytes: memory / 8,
+            max_bytes: config.max_bytes.bytes(),
+            memory,
         }
+    }
+
+    /// The same while tables are read beside the stream, or not any more: their files get a part of the memory.
+    fn beside_reading(self, reads: bool) -> Self {
+        let memory = if reads { self.memory - self.memory / MEMORY_SHARE as usize } else { self.memory };
+        Self { batch_bytes: self.max_bytes.min(memory / 4), spill_bytes: memory / 4, ..self }
     }
 }
 
@@ -107,6 +125,9 @@ pub struct Collector {
     cut_now: bool,
     /// After the last frame that was dealt with.
     wal_position: Option<WalPosition>,
+    /// Where the commit record of the transaction at hand begins.
+    commit_lsn: Lsn,
+    resyncs: Resyncs,
 }
 
 /// The segment that the batch will become.
@@ -145,6 +166,8 @@ impl Collector {
             idle: None,
             cut_now: false,
             wal_position: None,
+            commit_lsn: Lsn::ZERO,
+            resyncs: Resyncs::none(),
         }
     }
 
@@ -155,7 +178,7 @@ impl Collector {
     pub fn run(mut self, input: &Receiver<Vec<Input>>) -> Result<()> {
         loop {
             let wait =
-                self.open.map_or(Duration::from_secs(60), |open| open.due - Instant::now().min(open.due));
+                self.open.map_or(LOOK_UP, |open| (open.due - Instant::now().min(open.due)).min(LOOK_UP));
             match input.recv_timeout(wait) {
                 Ok(group) => {
                     for item in group {
@@ -165,6 +188,7 @@ impl Collector {
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return self.cut(),
             }
+            self.take_commands();
             self.cut_if_due()?;
             self.report_idle()?;
         }
@@ -216,7 +240,8 @@ impl Collector {
     fn commit(&mut self, commit: Commit, xid: u32, body: Body) -> Result<()> {
         let passed_over = commit.end_lsn <= self.staged;
         self.relations.begin(xid, commit.commit_lsn, body.descriptions())?;
-        let mut changes = 0;
+        self.commit_lsn = commit.commit_lsn;
+        let mut changes = if passed_over { 0 } else { u64::from(self.place_resyncs(commit.commit_lsn)?) };
         for frame in self.read_back.frames(body)? {
             let frame = frame?;
             if passed_over {
@@ -259,6 +284,7 @@ impl Collector {
                 self.settle(change.relation)?;
                 let Some(shape) = self.relations.shape(change.relation)? else { return Ok(false) };
                 self.batch.apply(shape, change.kind).map_err(|error| impossible(&error))?;
+                self.remember_change(change.relation, &frame.payload, frame.in_block);
                 Ok(true)
             }
             Message::Truncate(truncate) => {
@@ -270,6 +296,7 @@ impl Collector {
                     self.settle(oid)?;
                     if let Some(shape) = self.relations.shape(oid)? {
                         self.batch.truncate(shape);
+                        self.remember_truncate(oid);
                         touched = true;
                     }
                 }
@@ -283,9 +310,12 @@ impl Collector {
             }
             Message::Logical(message) if message.prefix == LOOKED && message.transactional => {
                 let steps = self.relations.looked(message.content)?;
-                let touched = !steps.is_empty();
+                let touched = !steps.is_empty() | self.have_wishes_come();
                 self.change_schema(steps);
                 Ok(touched)
+            }
+            Message::Logical(message) if message.prefix == REQUESTS && message.transactional => {
+                Ok(self.requested(message.content))
             }
             Message::Logical(message) => {
                 self.logical(&message);
@@ -375,6 +405,7 @@ impl Collector {
             state.oldest_batched = None;
             state.needs_resync = needs_resync;
         });
+        self.tell_wanted();
         Ok(())
     }
 

@@ -5,9 +5,11 @@
 //! table's snapshot is left out of the stream (`Relations::is_copied`), so that nothing is lost and nothing comes twice.
 //!
 //! What is done is on S3, so that neither a crash nor a lost disk begins again: [`CopyState`]. What is not done is read
-//! again by the next [`Round`], under a new snapshot. See ADR 16.
+//! again by the next [`Round`], under a new snapshot. See ADR 16. Tables that are read anew later on are read by the same
+//! [`Reading`]: see [`resync`](crate::resync).
 
 mod board;
+mod copier;
 mod output;
 mod pace;
 mod reader;
@@ -15,8 +17,11 @@ mod round;
 mod segments;
 mod state;
 
+pub use copier::Copier;
 pub(crate) use output::MEMORY_SHARE;
-pub use reader::Copier;
+pub(crate) use output::{Account, Files};
+pub(crate) use reader::{Finished, Reading};
 pub use round::Round;
+pub(crate) use round::{RoundTable, take_snapshot};
 pub use segments::Segments;
 pub use state::{CopyState, CopyTable};

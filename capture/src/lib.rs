@@ -3,8 +3,8 @@
 //! [`run`] wires the parts together. In the order in which a change passes through them: [`replication`] (the
 //! connection's protocol), [`receive`], [`persist`] over the local [`wal`], [`collect`] over [`pgoutput`],
 //! [`relations`] and the [`batch`], [`stage`] over [`rows`], and [`announce`]. What the stream was before this process
-//! is found by [`start`] and [`history`]; what the source held before the stream comes by the initial [`copy`];
-//! [`init`] prepares a source.
+//! is found by [`start`] and [`history`]; what the source held before the stream comes by the initial [`copy`], and again
+//! by [`resync`]; [`init`] prepares a source.
 
 pub mod announce;
 pub mod aws;
@@ -26,6 +26,7 @@ pub mod progress;
 pub mod receive;
 pub mod relations;
 pub mod replication;
+pub mod resync;
 pub mod retention;
 pub mod retry;
 pub mod rows;

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use crate::config::Config;
 use crate::error::Result;
-use crate::relations::{LookedAround, Looks};
-use crate::source::Source;
+use crate::relations::{LookedAround, Looks, NamedTable};
+use crate::source::{Source, StreamTable};
 
 /// Looks for as long as the stream runs.
 pub(crate) struct LookAround {
@@ -22,6 +22,8 @@ pub(crate) struct LookAround {
 struct Seen {
     tables: HashMap<u32, String>,
     has_trigger: bool,
+    /// Tables of the stream, of which it is known whether they held rows when they were new.
+    in_stream: BTreeSet<u32>,
 }
 
 impl LookAround {
@@ -71,15 +73,44 @@ impl LookAround {
             }
             let present: BTreeSet<u32> = around.iter().map(|table| table.oid).collect();
             let tables = around.into_iter().map(|table| (table.oid, table.mark)).collect();
-            let seen = Seen { tables, has_trigger };
+            let (in_stream, with_rows) = self.new_in_stream(&source).await?;
+            let seen = Seen { tables, has_trigger, in_stream };
             if self.seen.as_ref() != Some(&seen) {
                 let id = format!("{:016x}", rand::random::<u64>());
-                self.looks.put(LookedAround { id: id.clone(), from, present, changed, has_trigger });
+                self.looks.put(LookedAround {
+                    id: id.clone(),
+                    from,
+                    present,
+                    changed,
+                    has_trigger,
+                    with_rows,
+                });
                 source.tell_of_look(&id).await?;
                 self.seen = Some(seen);
             }
         }
         self.source = Some(source);
         Ok(())
+    }
+
+    /// The stream's tables, and those that are new among them and hold rows.
+    async fn new_in_stream(&self, source: &Source) -> Result<(BTreeSet<u32>, Vec<NamedTable>)> {
+        if !self.config.copy.enabled {
+            return Ok(Default::default());
+        }
+        let (mut in_stream, mut with_rows) = (BTreeSet::new(), Vec::new());
+        for StreamTable { oid, schema, name, .. } in source.stream_tables(&self.config.source).await? {
+            let table = NamedTable { oid, schema, name };
+            if self.seen.as_ref().is_some_and(|seen| seen.in_stream.contains(&oid)) {
+                in_stream.insert(oid);
+                continue;
+            }
+            // Those of which it can't be said are asked for next time.
+            if let Some(holds_rows) = source.holds_rows(&table).await {
+                in_stream.insert(oid);
+                with_rows.extend(holds_rows.then_some(table));
+            }
+        }
+        Ok((in_stream, with_rows))
     }
 }

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use jiff::Timestamp;
 use re_dms_shared::Lsn;
 use re_dms_shared::lsn::{Confirmed, Durable, Loaded, Received, Staged};
-use re_dms_shared::status::{CopyStatus, ResumeError};
+use re_dms_shared::status::{CopyStatus, ResumeError, ResyncStatus};
 use re_dms_shared::table_log::Quarantine;
 use tokio::sync::watch;
 
@@ -65,6 +65,12 @@ pub struct Snapshot {
     pub warning: Option<String>,
     /// The initial copy, while it goes on.
     pub copy: Option<CopyStatus>,
+    /// Tables that are to be read anew, or are just being read.
+    pub resyncs: Vec<ResyncStatus>,
+    /// How far that is.
+    pub resync: Option<CopyStatus>,
+    /// Why tables that are to be read anew can't be, while that lasts.
+    pub resync_error: Option<String>,
     /// Tables whose rows in Redshift may differ from the source's, with the reasons.
     pub needs_resync: Vec<(String, String)>,
     /// Failures with their hints, while they last: one for each who fails, the newest last.

@@ -15,11 +15,13 @@ mod layout;
 mod look;
 mod look_around;
 mod matching;
+mod partitions;
 mod policy;
 mod shaping;
 mod targets;
 mod tell;
 mod types;
+mod wishes;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -48,6 +50,7 @@ use shaping::Shaping;
 use tell::tell;
 pub use types::AskTypes;
 use types::Types;
+pub use wishes::{NamedTable, Wish};
 
 /// What the stream has said about tables so far.
 pub struct Relations {
@@ -382,6 +385,7 @@ impl Relations {
             highest: now.and_then(TableNow::highest),
             needs_resync: Vec::new(),
             gone: false,
+            leaves: now.and_then(TableNow::leaves),
             left_out: Vec::new(),
             table: after,
         };
@@ -393,6 +397,8 @@ impl Relations {
             self.known.tables.insert(oid, next);
             return Ok(steps);
         };
+        // What changed there is for a look to say.
+        next.leaves.clone_from(&known.leaves);
         next.highest = next.highest.max(known.highest);
         next.storage = storage.or(known.storage);
         // It may have been declared when the table was made, whatever is wanted now.

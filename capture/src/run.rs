@@ -33,6 +33,7 @@ use crate::persist::{Cutter, Persister};
 use crate::progress::{Progress, Snapshot};
 use crate::receive::{self, Receiver};
 use crate::relations::Looks;
+use crate::resync::{self, Resyncer};
 use crate::retention::Retention;
 use crate::retry::Backoff;
 use crate::rows::RenderOptions;
@@ -216,6 +217,7 @@ impl Stream {
         let relations = relations.with_looks(looks);
         let needs_resync = relations.needing_resync();
         progress.update(|state| state.needs_resync = needs_resync);
+        let (at_collector, at_reader) = resync::desk();
         let collector = Collector::new(
             relations,
             Limits::new(&stream_share(&config, round.is_some()), config.slot.advance_on),
@@ -224,7 +226,18 @@ impl Stream {
             Arc::clone(&retention),
             Arc::clone(&progress),
             items_in,
-        );
+        )
+        .with_desk(at_collector, &config.stream);
+        let resyncer = Resyncer {
+            config: Arc::clone(&config),
+            epoch: epoch.clone(),
+            objects: objects.clone(),
+            layout: layout.clone(),
+            progress: Arc::clone(&progress),
+            flight: Arc::clone(&flight),
+            collector: at_reader,
+        };
+        background.spawn(resyncer.run(stopping.clone()));
         let persister = Persister::new(wal, held, retention, Arc::clone(&progress), inputs_in)
             .cutting(Cutter::new(&config.source));
         let predecessor = place.last_segment.map(|(seq, sha256)| Predecessor { seq, sha256 });

@@ -3,6 +3,7 @@
 mod around;
 mod ddl_trigger;
 mod definition;
+mod requests;
 mod snapshot;
 
 use std::time::Duration;
@@ -18,6 +19,7 @@ use crate::error::{Error, Result, Who};
 use crate::relations::{CatalogTable, PrimaryKey};
 use crate::sql;
 use crate::start::PublishedTable;
+pub use requests::FoundTable;
 pub(crate) use snapshot::copy_failure;
 pub use snapshot::{CopyTraits, Leaf, Locked, StreamTable};
 

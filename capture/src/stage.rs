@@ -151,7 +151,7 @@ impl<S: SegmentStore> Stager<S> {
         }
         let after_copy = self.copied.clone().filter(|_| self.predecessor.is_none() || self.is_copying());
         let manifest = Manifest {
-            format: if after_copy.is_some() { COPY_FORMAT } else { lowest_format(&steps) },
+            format: lowest_format(&steps).max(if after_copy.is_some() { COPY_FORMAT } else { 0 }),
             stream: self.identity.stream.clone(),
             epoch: self.identity.epoch.clone(),
             seq,

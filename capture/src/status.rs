@@ -102,6 +102,9 @@ impl StatusFile {
             resume_error: snapshot.resume_error.clone(),
             warning: snapshot.warning.clone(),
             copy: snapshot.copy.clone(),
+            resyncs: snapshot.resyncs.clone(),
+            resync: snapshot.resync.clone(),
+            resync_error: snapshot.resync_error.clone(),
             needs_resync: snapshot
                 .needs_resync
                 .iter()

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use re_dms_shared::message::{TableAction, TableRequest};
 use re_dms_shared::status::CaptureStatus;
+use re_dms_shared::table_log::{QuarantinedTable, Resync};
 
 use crate::aws::{self, Queues};
 use crate::config::Config;
@@ -17,9 +18,10 @@ const LOOK: Duration = Duration::from_millis(500);
 /// # Errors
 /// If there is no status of the stream.
 pub fn list(config: &Config, json: bool) -> Result<String> {
-    let tables = status(config)?.quarantined;
+    let status = status(config)?;
+    let tables = &status.quarantined;
     if json {
-        return serde_json::to_string_pretty(&tables).map_err(|error| {
+        return serde_json::to_string_pretty(tables).map_err(|error| {
             Error::fatal(Who::Machine, format!("the list can't be written: {error}"), "report this as a bug")
         });
     }
@@ -27,11 +29,56 @@ pub fn list(config: &Config, json: bool) -> Result<String> {
         .iter()
         .map(|table| {
             let (name, since, reason, hint) = (&table.table, table.since_seq, &table.reason, &table.hint);
-            let what = if table.held { "held" } else { "skipped" };
+            let what = match table {
+                QuarantinedTable { resync: Some(Resync::Reading), .. } => "read anew",
+                QuarantinedTable { resync: Some(Resync::Loading), .. } => "read anew, and being loaded,",
+                QuarantinedTable { paused: true, .. } => "paused",
+                QuarantinedTable { held: true, .. } => "held",
+                _ => "skipped",
+            };
             format!("{name}  {what} since segment {since}\n  {reason}\n  hint: {hint}")
         })
         .collect();
+    let resyncs =
+        status.resyncs.iter().map(|resync| format!("{}  is to be read anew, or being read", resync.table));
+    let lines: Vec<_> = lines.into_iter().chain(resyncs).collect();
     Ok(if lines.is_empty() { "no table is quarantined".to_owned() } else { lines.join("\n") })
+}
+
+/// Asks the loader to let a table stand still, and waits until it does.
+///
+/// # Errors
+/// If it waits already, can't be asked for, or takes longer.
+pub async fn pause(config: &Config, table: &str, timeout: Duration) -> Result<()> {
+    let before = status(config)?;
+    if is_quarantined(&before, table) {
+        let hint = "`re_dms tables list` says why";
+        return Err(Error::fatal(Who::Loader, format!("{table} stands still already"), hint));
+    }
+    if !table.contains('.') {
+        let hint = "names are Redshift's, with their schema: public.orders";
+        return Err(Error::fatal(Who::Loader, format!("{table} has no schema"), hint));
+    }
+    send(config, &before, TableAction::Pause, table).await?;
+    let started = Instant::now();
+    while started.elapsed() < timeout {
+        tokio::time::sleep(LOOK).await;
+        if is_quarantined(&status(config)?, table) {
+            return Ok(());
+        }
+    }
+    Err(Error::fatal(
+        Who::Loader,
+        format!("{table} does not stand still after {} s", timeout.as_secs()),
+        "the request waits in the queue: `re_dms tables list` tells when it is done; is the capture running?",
+    ))
+}
+
+async fn send(config: &Config, status: &CaptureStatus, action: TableAction, table: &str) -> Result<()> {
+    let sdk = aws::sdk_config(&config.aws).await;
+    let (stream, acks_url) = (&config.stream, &config.queues.acks_url);
+    let request = TableRequest::new(action, stream, &status.epoch, table, acks_url);
+    Queues::new(&sdk, &config.queues).request(&request).await
 }
 
 /// Asks the loader to load what was skipped of a table, and waits until it is loaded again. With
@@ -49,10 +96,11 @@ pub async fn resume(config: &Config, action: TableAction, table: &str, timeout: 
         let hint = format!("look at it with `re_dms plan`, then `re_dms tables approve {table}`");
         return Err(Error::fatal(Who::Loader, format!("{table} is held: a change waits for approval"), hint));
     }
-    let sdk = aws::sdk_config(&config.aws).await;
-    let (stream, acks_url) = (&config.stream, &config.queues.acks_url);
-    let request = TableRequest::new(action, stream, &before.epoch, table, acks_url);
-    Queues::new(&sdk, &config.queues).request(&request).await?;
+    if found.resync == Some(Resync::Reading) {
+        let hint = "it comes back by itself; `re_dms tables list` shows how far it is";
+        return Err(Error::fatal(Who::Loader, format!("{table} is being read anew"), hint));
+    }
+    send(config, &before, action, table).await?;
     let started = Instant::now();
     while started.elapsed() < timeout {
         tokio::time::sleep(LOOK).await;

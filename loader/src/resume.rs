@@ -1,5 +1,5 @@
-//! Ending a quarantine: what was skipped is loaded in order, each segment exactly once, and with the last one the table
-//! is loaded again with all others.
+//! What is asked for single tables. Ending a quarantine: what was skipped is loaded in order, each segment exactly once, and
+//! with the last one the table is loaded again with all others. If the table was read anew, those rows come first.
 
 use std::time::{Duration, Instant};
 
@@ -15,7 +15,8 @@ use crate::staging;
 use crate::statements::Statements;
 use crate::table_log::{self, Skipped};
 use crate::transaction::Transaction;
-use re_dms_plan::{self as plan, StagedSegment, TableLog, Target};
+use re_dms_plan::table_log::{ReadAnew, Waiting};
+use re_dms_plan::{self as plan, PlanError, StagedSegment, TableLog, Target};
 
 /// No new transaction begins after so long: the stream's segments wait meanwhile.
 const SLICE: Duration = Duration::from_secs(15);
@@ -39,21 +40,93 @@ impl<A: Statements, O: Objects> Loader<A, O> {
     /// What stands against it; the table stays in quarantine.
     pub async fn resume(&self, request: &TableRequest, deadline: Deadline) -> Result<Done, LoadError> {
         let TableRequest { request: action, stream, epoch, table, .. } = request;
-        let approved = *action == TableAction::Approve;
         apply::check_stream(stream)?;
         let started = Instant::now();
         let runner = Runner::new(&self.api, deadline);
+        if *action == TableAction::Pause {
+            return self.pause(&runner, (stream, epoch), table).await;
+        }
+        let approved = *action == TableAction::Approve;
         loop {
             let log = table_log::read(&runner, stream, epoch, 0).await?;
-            let Some((target, since)) = log.quarantined_target(table) else {
+            let Some(waiting) = log.waiting(table) else {
                 return Ok(Done { more: false, quarantine: log.told() });
             };
             if started.elapsed() > SLICE {
                 return Ok(Done { more: true, quarantine: log.told() });
             }
-            let skipped = table_log::skipped(&runner, stream, &target, since, SEGMENTS_READ).await?;
-            self.replay(&runner, stream, &log, &target, (&skipped, approved)).await?;
+            match waiting.read_anew {
+                Some(ReadAnew { copied: None, .. }) => {
+                    return Err(PlanError::BeingRead { table: table.clone() }.into());
+                }
+                Some(ReadAnew { copied: Some(change), replaced: false }) => {
+                    self.replace(&runner, stream, &log, &waiting, change).await?;
+                }
+                Some(_) | None => {
+                    let Waiting { target, since, .. } = &waiting;
+                    let skipped = table_log::skipped(&runner, stream, target, *since, SEGMENTS_READ).await?;
+                    self.replay(&runner, stream, &log, target, (&skipped, approved)).await?;
+                }
+            }
         }
+    }
+
+    /// Lets a table stand still from here on.
+    async fn pause(
+        &self,
+        runner: &Runner<'_, A>,
+        (stream, epoch): (&str, &str),
+        table: &str,
+    ) -> Result<Done, LoadError> {
+        let (schema, name) = table
+            .split_once('.')
+            .ok_or_else(|| LoadError::Message { reason: "the table's name has no schema".to_owned() })?;
+        let target = Target::new(schema, name);
+        loop {
+            let log = table_log::read(runner, stream, epoch, 0).await?;
+            if log.is_quarantined(&target) {
+                return Ok(Done { more: false, quarantine: log.told() });
+            }
+            let plan = plan::pause(stream, &target, epoch, &log);
+            let name = format!("re_dms/{stream}/pause/{target}/{}", log.last_change());
+            self.run(runner, (stream, name), &plan, &log, &[]).await?;
+        }
+    }
+
+    /// Puts the rows that were read anew in the place of those that are there. `change` says where they are.
+    async fn replace(
+        &self,
+        runner: &Runner<'_, A>,
+        stream: &str,
+        log: &TableLog,
+        waiting: &Waiting,
+        change: u64,
+    ) -> Result<(), LoadError> {
+        let Waiting { target, since, epoch, seq, .. } = waiting;
+        let place = table_log::copied(runner, stream, change).await?;
+        // What the segment that began it holds behind that may lie before what Redshift has: it must not go back.
+        let begun = table_log::skipped(runner, stream, target, *since, 1).await?;
+        let begun = begun.first().filter(|first| (&first.epoch, first.seq) == (epoch, *seq));
+        let mut segments = vec![self.skipped_segment(&place).await?];
+        if let Some(begun) = begun {
+            segments.push(self.skipped_segment(begun).await?);
+        }
+        let catalog = apply::catalog(runner, &apply::all_steps(&segments)).await?;
+        let staged: Vec<_> = segments.iter().map(Segment::staged).collect();
+        let plan = plan::replace(
+            stream,
+            &plan::Replacement {
+                target,
+                rows: staged[0],
+                begun: begun.map(|begun| begun.change).zip(staged.get(1).copied()),
+                copy: &self.settings.copy,
+                catalog: &catalog,
+                log,
+            },
+        )?;
+        tracing::info!("replacing its rows by those that were read anew");
+        let name = format!("re_dms/{stream}/replace/{target}/{change}");
+        self.run(runner, (stream, name), &plan, log, &staged).await
     }
 
     /// Replays as many of these as fit into one batch, one at least.
@@ -96,22 +169,28 @@ impl<A: Statements, O: Objects> Loader<A, O> {
         let plan = plan(count)?;
         let name = format!("re_dms/{stream}/resume/{target}/{}", log.last_change());
         tracing::info!(segments = count, "replaying what was skipped");
-        apply::change_before(runner, &plan).await?;
-        let done = match staging::stage(
-            runner,
-            stream,
-            &plan.staging.iter().collect::<Vec<_>>(),
-            self.settings.concurrency,
-            log.read_at(),
-        )
-        .await?
-        {
-            Ok(()) => Transaction::new(runner, name, &plan).run(log.read_at()).await?,
+        let replayed: Vec<StagedSegment<'_>> = staged.iter().map(|(_, segment)| *segment).collect();
+        self.run(runner, (stream, name), &plan, log, &replayed[..count]).await
+    }
+
+    /// Runs a plan that adds to the log.
+    async fn run(
+        &self,
+        runner: &Runner<'_, A>,
+        (stream, name): (&str, String),
+        plan: &plan::Plan,
+        log: &TableLog,
+        segments: &[StagedSegment<'_>],
+    ) -> Result<(), LoadError> {
+        apply::change_before(runner, plan).await?;
+        let staging: Vec<_> = plan.staging.iter().collect();
+        let began = log.read_at();
+        let done = match staging::stage(runner, stream, &staging, self.settings.concurrency, began).await? {
+            Ok(()) => Transaction::new(runner, name, plan).run(began).await?,
             failed => failed,
         };
         let Err(failure) = done else { return Ok(()) };
-        let replayed: Vec<StagedSegment<'_>> = staged.iter().map(|(_, segment)| *segment).collect();
-        let error = explain::failure(runner, &replayed[..count], &failure).await;
+        let error = explain::failure(runner, segments, &failure).await;
         // A lost answer or a lost connection says nothing: only the log does.
         let now = table_log::read(runner, stream, "", 0).await?;
         if now.last_change() > log.last_change() { Ok(()) } else { Err(error) }

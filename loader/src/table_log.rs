@@ -99,6 +99,20 @@ pub async fn skipped<A: Statements>(
     rows.iter().map(|row| skipped_row(row).ok_or_else(|| malformed(what))).collect()
 }
 
+/// Where the rows of a table are that was read anew, by the number of the log's row that says so.
+///
+/// # Errors
+/// Redshift or the API refuse.
+pub async fn copied<A: Statements>(
+    runner: &Runner<'_, A>,
+    stream: &str,
+    change: u64,
+) -> Result<Skipped, LoadError> {
+    let what = "reading where the rows are that were read anew";
+    let rows = runner.query(what, plan::table_log::copied(stream, change)).await?;
+    rows.first().and_then(|row| skipped_row(row)).ok_or_else(|| malformed(what))
+}
+
 /// Adds a failure, once however often it is tried: `known` is how many the log had when it was read.
 ///
 /// # Errors

@@ -10,10 +10,10 @@ use super::{PlanError, table_label};
 /// Checks a step that comes after the step with the number `before` (0 for none).
 pub(super) fn step(before: u32, step: &Step) -> Result<(), PlanError> {
     let problem = number(before, step).or_else(|| names(&step.table)).or_else(|| match &step.action {
-        Action::Load(load) => {
+        Action::Load(load) | Action::Replace(load) => {
             rows(&step.table, load).or_else(|| sets(&step.table, load)).or_else(|| tags(&step.table, load))
         }
-        Action::Truncate => None,
+        Action::Truncate | Action::Resync => None,
         Action::Schema(change) => schema(&step.table, change),
     });
     match problem {

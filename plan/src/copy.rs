@@ -7,7 +7,7 @@ use re_dms_shared::manifest::{
 use re_dms_shared::names::OWN_SCHEMA;
 use re_dms_shared::sql::{ident, qualified};
 
-use super::{PlanError, Purpose, Statements, tables, tagged_keys};
+use super::{PlanError, PlannedStep, Purpose, Staging, Statements, tables, tagged_keys};
 
 /// How COPY gets at the files.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
@@ -126,6 +126,59 @@ pub(super) fn statements(
     Ok(())
 }
 
+/// Rows that were read anew into the table, which was emptied.
+pub(super) fn rows_into_table(
+    out: &mut Statements,
+    bucket: &str,
+    settings: &CopySettings,
+    (step, table): (u32, &Table),
+    load: &Load,
+) -> Result<(), PlanError> {
+    let relation = tables::target(table);
+    let stage = Stage { step, name: ident(&table.target_name), relation, table, load, kept: Vec::new() };
+    copy_rows(out, bucket, settings, &stage)
+}
+
+/// The same into a table of its own beside it, that is filled before the transaction.
+pub(super) fn beside(
+    of: &Option<PlannedStep>,
+    bucket: &str,
+    settings: &CopySettings,
+    ((step, table), name): ((u32, &Table), &str),
+    load: &Load,
+) -> Result<Staging, PlanError> {
+    let stage = Stage::private(step, name, table, load, Vec::new());
+    let mut filling = Statements { of: of.clone(), ..Statements::default() };
+    let column = |column: &Column| format!("{} {}", ident(&column.target_name), column.redshift_type);
+    let columns: Vec<_> = table.columns.iter().map(column).collect();
+    filling.push(Purpose::CreateStage, format!("CREATE TABLE {} ({})", stage.relation, columns.join(", ")));
+    copy_rows(&mut filling, bucket, settings, &stage)?;
+    filling.refuse_too_long()?;
+    Ok(Staging { table: name.to_owned(), statements: filling.list })
+}
+
+/// From there into the table.
+pub(super) fn from_beside(table: &Table, name: &str) -> String {
+    let columns: Vec<_> = table.columns.iter().map(|column| ident(&column.target_name)).collect();
+    let (columns, beside) = (columns.join(", "), qualified(OWN_SCHEMA, name));
+    format!("INSERT INTO {} ({columns}) SELECT {columns} FROM {beside}", tables::target(table))
+}
+
+fn copy_rows(
+    out: &mut Statements,
+    bucket: &str,
+    settings: &CopySettings,
+    stage: &Stage<'_>,
+) -> Result<(), PlanError> {
+    // COPY refuses a manifest without files.
+    if stage.load.rows.total() > 0 {
+        let names: Vec<_> = stage.table.columns.iter().map(|column| ident(&column.target_name)).collect();
+        out.push(Purpose::Copy, copy(bucket, settings, stage, &names)?);
+    }
+    out.push(Purpose::CountRows, count_rows(stage));
+    Ok(())
+}
+
 /// Loads a table's initial copy: straight into the target, which must hold nothing, so that no row is there twice.
 pub(super) fn into_table(
     out: &mut Statements,
@@ -138,13 +191,7 @@ pub(super) fn into_table(
     let stage =
         Stage { step, name: ident(&table.target_name), relation: target, table, load, kept: Vec::new() };
     out.push(Purpose::CheckEmpty, holds_rows(&stage.relation, 0));
-    // COPY refuses a manifest without files.
-    if load.rows.total() > 0 {
-        let names: Vec<_> = table.columns.iter().map(|column| ident(&column.target_name)).collect();
-        out.push(Purpose::Copy, copy(bucket, settings, &stage, &names)?);
-        out.push(Purpose::CountRows, count_rows(&stage));
-    }
-    Ok(())
+    if load.rows.total() > 0 { copy_rows(out, bucket, settings, &stage) } else { Ok(()) }
 }
 
 fn copy(

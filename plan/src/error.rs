@@ -61,6 +61,12 @@ pub enum PlanError {
         /// The target.
         table: String,
     },
+    /// A table is being read anew, and not all of its rows are there.
+    #[error("{table} is being read anew")]
+    BeingRead {
+        /// The target.
+        table: String,
+    },
     /// A table so wide that its statements are refused.
     #[error(
         "{table}: {purpose} takes a statement of {bytes} bytes, and the Data API takes {STATEMENT_BYTES}"
@@ -86,7 +92,7 @@ impl PlanError {
             | PlanError::NameTaken { table, .. }
             | PlanError::TooLong { table, .. } => Some(table),
             // It is in quarantine already.
-            PlanError::Waits { .. } | PlanError::Held { .. } => None,
+            PlanError::Waits { .. } | PlanError::Held { .. } | PlanError::BeingRead { .. } => None,
         }
     }
 
@@ -110,6 +116,10 @@ impl PlanError {
             PlanError::Waits { before, .. } => format!("resume {before} first"),
             PlanError::Held { table } => {
                 format!("look at it with `re_dms plan`, then `re_dms tables approve {table}`")
+            }
+            PlanError::BeingRead { .. } => {
+                "it comes back by itself once its rows are there: `re_dms tables list` shows how far it is"
+                    .into()
             }
             PlanError::TooLong { purpose: Purpose::Keep | Purpose::Remove, .. } => {
                 "give the table a primary key: all of its columns have to be compared without one".into()

@@ -17,6 +17,7 @@ mod merge;
 mod purpose;
 pub mod queries;
 mod replay;
+mod resync;
 mod schema;
 pub mod staging;
 mod statements;
@@ -32,6 +33,7 @@ pub use error::PlanError;
 pub use held::{change_sql, held};
 pub use purpose::Purpose;
 pub use replay::{Replay, replay};
+pub use resync::{Replacement, replace};
 pub use staging::Staging;
 use statements::Statements;
 pub use table_log::{Blame, TableLog, Target};
@@ -194,6 +196,8 @@ fn transaction(
     let mut record = table_log::Record::after(scope.change);
     let mut steps =
         Steps { catalog: input.catalog.clone(), copy: input.copy, loads: 0, private: scope.private };
+    // Tables that this plan begins to let wait.
+    let mut reading = BTreeSet::new();
     for segment in input.segments {
         let mut skipped = BTreeSet::new();
         let mut before = 0;
@@ -207,13 +211,36 @@ fn transaction(
             if !scope.is_last {
                 statements.completes.insert((segment.manifest.seq, target.clone()));
             }
-            if newly.is_none() && !input.log.is_quarantined(&target) {
-                steps.add(&mut statements, segment, after, step)?;
-            } else if skipped.insert(target.clone()) {
-                if let Some(blame) = newly {
-                    record.quarantined(segment, &target, blame);
+            match &step.action {
+                Action::Resync => {
+                    check::step(after, step)?;
+                    record.resync(segment, &target);
+                    // What was skipped before need not come any more.
+                    skipped.remove(&target);
+                    reading.insert(target);
                 }
-                record.skipped(segment, &target);
+                Action::Replace(_) => {
+                    check::step(after, step)?;
+                    if reading.contains(&target) || input.log.is_read_anew(&target) {
+                        record.copied(segment, &target);
+                    }
+                }
+                _ if reading.contains(&target) => {
+                    if skipped.insert(target.clone()) {
+                        record.skipped(segment, &target);
+                    }
+                }
+                _ if newly.is_none() && !input.log.is_quarantined(&target) => {
+                    steps.add(&mut statements, segment, after, step)?;
+                }
+                _ => {
+                    if skipped.insert(target.clone()) {
+                        if let Some(blame) = newly {
+                            record.quarantined(segment, &target, blame);
+                        }
+                        record.skipped(segment, &target);
+                    }
+                }
             }
         }
     }
@@ -288,7 +315,7 @@ impl Steps<'_> {
         check::step(before, step)?;
         self.loads += 1;
         statements.about(self.loads, segment.manifest.seq, step);
-        if !matches!(step.action, Action::Schema(_)) {
+        if matches!(step.action, Action::Load(_) | Action::Truncate) {
             tables::prepare(statements, &mut self.catalog, &step.table)?;
         }
         match &step.action {
@@ -296,6 +323,8 @@ impl Steps<'_> {
                 schema::statements(statements, &mut self.catalog, &step.table, change)?;
             }
             Action::Truncate => statements.push(Purpose::Truncate, tables::empty(&step.table)),
+            // They say what waits, and are dealt with by whoever plans that.
+            Action::Resync | Action::Replace(_) => {}
             Action::Load(load) if segment.manifest.copy.is_some() => {
                 check::copy(step, load)?;
                 statements.bytes += load.files.iter().map(|file| file.bytes).sum::<u64>();
@@ -332,6 +361,20 @@ impl Steps<'_> {
             |column: &&Column| target.columns.contains_key(&column.target_name.to_ascii_lowercase());
         table.kept.iter().filter(is_there).collect()
     }
+}
+
+/// Plans that a table stands still from here on.
+#[must_use]
+pub fn pause(stream: &str, target: &Target, epoch: &str, log: &TableLog) -> Plan {
+    let mut statements = Statements::default();
+    statements.push(Purpose::LockLedger, ledger::lock(stream));
+    statements.push(Purpose::Guard, table_log::guard(stream, log.last_change()));
+    let mut record = table_log::Record::after(log.last_change());
+    record.paused(target, epoch);
+    for sql in record.statements(stream) {
+        statements.push(Purpose::RecordTables, sql);
+    }
+    statements.into_plan()
 }
 
 /// A target's name for people.

@@ -20,7 +20,7 @@ fn targets<'a>(steps: impl Iterator<Item = &'a Step>) -> BTreeSet<(&'a String, &
     let tables = steps.flat_map(|step| {
         let before = match &step.action {
             Action::Schema(SchemaChange { before, .. }) => before.as_ref(),
-            Action::Load(_) | Action::Truncate => None,
+            Action::Load(_) | Action::Truncate | Action::Resync | Action::Replace(_) => None,
         };
         std::iter::once(&step.table).chain(before)
     });
@@ -74,7 +74,9 @@ fn losing(manifest: &Manifest) -> Vec<(&String, &String)> {
                     | TableChange::ChangeKey
             )
         }),
-        Action::Load(_) | Action::Truncate => false,
+        // Columns may get other types.
+        Action::Replace(_) => true,
+        Action::Load(_) | Action::Truncate | Action::Resync => false,
     };
     targets(manifest.steps.iter().filter(loses)).into_iter().collect()
 }
@@ -136,6 +138,8 @@ pub fn rows(manifest: &Manifest) -> u64 {
 pub fn rows_of(action: &Action) -> u64 {
     match action {
         Action::Load(load) => load.rows.total(),
-        Action::Truncate | Action::Schema(_) => 0,
+        Action::Truncate | Action::Schema(_) | Action::Resync => 0,
+        // They are loaded later, as a request.
+        Action::Replace(_) => 0,
     }
 }

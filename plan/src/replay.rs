@@ -2,7 +2,7 @@
 
 use super::{
     Catalog, CopySettings, Plan, PlanError, Purpose, StagedSegment, Statements, Steps, TableLog, Target,
-    held, ledger, renamed_from, table_log,
+    held, ledger, renamed_from, resync, table_log,
 };
 
 /// What a replay is made of.
@@ -40,19 +40,15 @@ fn replay_staged(stream: &str, input: &Replay<'_>, private: bool) -> Result<Plan
     let mut record = table_log::Record::after(input.log.last_change());
     let mut steps = Steps { catalog: input.catalog.clone(), copy: input.copy, loads: 0, private };
     for (change, segment) in input.skipped {
-        let mut before = 0;
-        for step in &segment.manifest.steps {
-            if Target::of(&step.table) == *input.target {
-                if let Some(old) = renamed_from(step).filter(|old| input.log.is_quarantined(old)) {
-                    let (table, before) = (input.target.to_string(), old.to_string());
-                    return Err(PlanError::Waits { table, before });
-                }
-                if held::is_held(step) && !input.approved {
-                    return Err(PlanError::Held { table: input.target.to_string() });
-                }
-                steps.add(&mut statements, segment, before, step)?;
+        for (before, step) in resync::waiting_steps(segment, input.target) {
+            if let Some(old) = renamed_from(step).filter(|old| input.log.is_quarantined(old)) {
+                let (table, before) = (input.target.to_string(), old.to_string());
+                return Err(PlanError::Waits { table, before });
             }
-            before = step.number;
+            if held::is_held(step) && !input.approved {
+                return Err(PlanError::Held { table: input.target.to_string() });
+            }
+            steps.add(&mut statements, segment, before, step)?;
         }
         record.replayed(segment, input.target, *change);
     }

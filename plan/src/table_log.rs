@@ -5,6 +5,7 @@
 //! was planned from the log holds until the end of the transaction.
 
 mod pruning;
+mod record;
 
 pub(crate) use pruning::forget_loaded;
 pub use pruning::{ended, prune};
@@ -15,15 +16,12 @@ use std::time::SystemTime;
 
 use re_dms_shared::manifest::Table;
 use re_dms_shared::sql::{ident, literal};
-use re_dms_shared::table_log::{COLUMNS, Event, Quarantine as Told, QuarantinedTable, qualified_name};
+use re_dms_shared::table_log::{
+    COLUMNS, Event, Quarantine as Told, QuarantinedTable, Resync, qualified_name,
+};
 
-use super::StagedSegment;
-
-/// Rows that one INSERT adds, so that its text stays well below the Data API's limit.
-const ROWS_A_STATEMENT: usize = 25;
-
-/// The longest reason and hint that are kept, in bytes: all of them travel in acknowledgements.
-const REASON_BYTES: usize = 1000;
+pub(super) use record::Record;
+use record::{short, values};
 
 /// Quarantined tables that a message names.
 const TABLES_TOLD: usize = 50;
@@ -85,6 +83,40 @@ struct Quarantine {
     epoch: String,
     seq: u64,
     blame: Blame,
+    why: Why,
+}
+
+/// What a quarantine is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Why {
+    /// The blame says so.
+    Blamed,
+    Paused,
+    ReadAnew(ReadAnew),
+}
+
+/// How far a table that is read anew came.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ReadAnew {
+    /// The number of the row that says where its rows are, once they are.
+    pub copied: Option<u64>,
+    /// They are in.
+    pub replaced: bool,
+}
+
+/// A table whose steps are skipped.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Waiting {
+    /// Which.
+    pub target: Target,
+    /// The number of the row that began it.
+    pub since: u64,
+    /// That row's segment.
+    pub epoch: String,
+    /// Its number.
+    pub seq: u64,
+    /// If it is being read anew.
+    pub read_anew: Option<ReadAnew>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -143,7 +175,21 @@ impl TableLog {
             failures.last = blame;
         } else if is(Event::Quarantined) || is(Event::Held) {
             let blame = Blame { held: is(Event::Held), ..blame };
-            self.quarantined.insert(target, Quarantine { change, epoch, seq, blame });
+            let why = Why::Blamed;
+            self.quarantined.insert(target, Quarantine { change, epoch, seq, blame, why });
+        } else if is(Event::Paused) || is(Event::Resync) {
+            let why = if is(Event::Paused) { Why::Paused } else { Why::ReadAnew(ReadAnew::default()) };
+            self.failures.remove(&target);
+            self.quarantined.insert(target, Quarantine { change, epoch, seq, blame, why });
+        } else if is(Event::Copied) || is(Event::Replaced) {
+            let quarantine = self.quarantined.get_mut(&target);
+            if let Some(Quarantine { why: Why::ReadAnew(read_anew), .. }) = quarantine {
+                if is(Event::Copied) {
+                    read_anew.copied = Some(change);
+                } else {
+                    read_anew.replaced = true;
+                }
+            }
         } else if is(Event::Resumed) {
             self.quarantined.remove(&target);
             self.failures.remove(&target);
@@ -180,12 +226,24 @@ impl TableLog {
         !self.loaded.is_empty()
     }
 
-    /// The quarantined target with this display form, and the number of the row that began its quarantine.
+    /// Whether its rows are read anew, and are not in yet.
     #[must_use]
-    pub fn quarantined_target(&self, name: &str) -> Option<(Target, u64)> {
+    pub fn is_read_anew(&self, target: &Target) -> bool {
+        let why = self.quarantined.get(target).map(|quarantine| quarantine.why);
+        matches!(why, Some(Why::ReadAnew(ReadAnew { replaced: false, .. })))
+    }
+
+    /// The quarantined target with this display form.
+    #[must_use]
+    pub fn waiting(&self, name: &str) -> Option<Waiting> {
         let mut all = self.quarantined.iter();
-        let found = all.find(|(target, _)| target.to_string() == name);
-        found.map(|(target, quarantine)| (target.clone(), quarantine.change))
+        let (target, quarantine) = all.find(|(target, _)| target.to_string() == name)?;
+        let read_anew = match quarantine.why {
+            Why::ReadAnew(read_anew) => Some(read_anew),
+            Why::Blamed | Why::Paused => None,
+        };
+        let Quarantine { change, epoch, seq, .. } = quarantine;
+        Some(Waiting { target: target.clone(), since: *change, epoch: epoch.clone(), seq: *seq, read_anew })
     }
 
     /// When the API took the question: a clock shared with the statements that follow.
@@ -217,8 +275,17 @@ impl TableLog {
             reason: quarantine.blame.reason.clone(),
             hint: quarantine.blame.hint.clone(),
             held: quarantine.blame.held,
+            paused: quarantine.why == Why::Paused,
+            resync: match quarantine.why {
+                Why::ReadAnew(ReadAnew { copied: Some(_), .. }) => Some(Resync::Loading),
+                Why::ReadAnew(ReadAnew { copied: None, .. }) => Some(Resync::Reading),
+                Why::Blamed | Why::Paused => None,
+            },
         };
-        let tables = self.quarantined.iter().take(TABLES_TOLD).map(told).collect();
+        // Somebody waits for those that were read anew, to have them loaded.
+        let (anew, others): (Vec<_>, Vec<_>) =
+            self.quarantined.iter().partition(|(_, quarantine)| matches!(quarantine.why, Why::ReadAnew(_)));
+        let tables = anew.into_iter().chain(others).take(TABLES_TOLD).map(told).collect();
         Told { as_of: self.last_change, tables }
     }
 
@@ -226,8 +293,13 @@ impl TableLog {
     pub fn learn_quarantine(&mut self, epoch: &str, seq: u64, bad: &BTreeMap<Target, Blame>) {
         for (target, blame) in bad {
             self.last_change += 1;
-            let quarantine =
-                Quarantine { change: self.last_change, epoch: epoch.to_owned(), seq, blame: blame.clone() };
+            let quarantine = Quarantine {
+                change: self.last_change,
+                epoch: epoch.to_owned(),
+                seq,
+                blame: blame.clone(),
+                why: Why::Blamed,
+            };
             self.quarantined.insert(target.clone(), quarantine);
         }
     }
@@ -246,7 +318,8 @@ pub fn read(stream: &str, epoch: &str, seq: u64) -> String {
     let (log, epoch) = (qualified_name(stream), literal(epoch));
     format!(
         "SELECT \"change\", \"event\", \"target_schema\", \"target_name\", \"epoch\", \"seq\", \"reason\", \"hint\" FROM {log} \
-         WHERE \"event\" IN ('quarantined', 'held', 'resumed') OR (\"event\" = 'failed' AND \"epoch\" = {epoch} AND \"seq\" = {seq}) \
+         WHERE \"event\" IN ('quarantined', 'held', 'paused', 'resync', 'copied', 'replaced', 'resumed') \
+         OR (\"event\" = 'failed' AND \"epoch\" = {epoch} AND \"seq\" = {seq}) \
          OR (\"event\" = 'loaded' AND \"epoch\" = {epoch} AND \"seq\" >= {seq}) \
          OR \"change\" = (SELECT MAX(\"change\") FROM {log}) ORDER BY \"change\""
     )
@@ -265,6 +338,16 @@ pub fn skipped(stream: &str, target: &Target, since: u64, limit: usize) -> Strin
         "SELECT \"change\", \"epoch\", \"seq\", \"bucket\", \"manifest_key\", \"manifest_sha256\" FROM {log} \
          WHERE \"event\" = 'skipped' AND {of_target} AND \"change\" > (SELECT COALESCE(MAX(\"replays\"), {since}) FROM {log} \
          WHERE \"event\" = 'replayed' AND {of_target} AND \"change\" > {since}) ORDER BY \"change\" LIMIT {limit}"
+    )
+}
+
+/// The row with this number, in the form of [`skipped`].
+#[must_use]
+pub fn copied(stream: &str, change: u64) -> String {
+    format!(
+        "SELECT \"change\", \"epoch\", \"seq\", \"bucket\", \"manifest_key\", \"manifest_sha256\" FROM {} \
+         WHERE \"change\" = {change}",
+        qualified_name(stream)
     )
 }
 
@@ -311,81 +394,4 @@ pub fn note_failure(
         last_change(stream)
     );
     [super::ledger::lock(stream), insert]
-}
-
-fn values(event: Event, target: &Target, epoch: &str, seq: u64) -> String {
-    format!(
-        "{}, {}, {}, {}, {seq}",
-        literal(event.word()),
-        literal(&target.schema),
-        literal(&target.name),
-        literal(epoch)
-    )
-}
-
-fn short(text: &str) -> String {
-    let end = text.floor_char_boundary(REASON_BYTES);
-    literal(&text[..end])
-}
-
-/// Rows to be added by a plan.
-pub(super) struct Record {
-    last_change: u64,
-    rows: Vec<String>,
-}
-
-impl Record {
-    /// The log's last row is `change`.
-    pub(super) fn after(change: u64) -> Self {
-        Self { last_change: change, rows: Vec::new() }
-    }
-
-    pub(super) fn quarantined(&mut self, segment: &StagedSegment<'_>, target: &Target, blame: &Blame) {
-        let rest = format!("NULL, NULL, NULL, NULL, {}, {}", short(&blame.reason), short(&blame.hint));
-        let event = if blame.held { Event::Held } else { Event::Quarantined };
-        self.push(&values(event, target, &segment.manifest.epoch, segment.manifest.seq), &rest);
-    }
-
-    pub(super) fn skipped(&mut self, segment: &StagedSegment<'_>, target: &Target) {
-        let StagedSegment { bucket, manifest_key, manifest_sha256, .. } = segment;
-        let place = [bucket, manifest_key, manifest_sha256].map(|text| literal(text)).join(", ");
-        let rest = format!("{place}, NULL, NULL, NULL");
-        self.push(&values(Event::Skipped, target, &segment.manifest.epoch, segment.manifest.seq), &rest);
-    }
-
-    pub(super) fn replayed(&mut self, segment: &StagedSegment<'_>, target: &Target, skipped_by: u64) {
-        let rest = format!("NULL, NULL, NULL, {skipped_by}, NULL, NULL");
-        self.push(&values(Event::Replayed, target, &segment.manifest.epoch, segment.manifest.seq), &rest);
-    }
-
-    pub(super) fn loaded(&mut self, epoch: &str, seq: u64, target: &Target) {
-        self.push(&values(Event::Loaded, target, epoch, seq), "NULL, NULL, NULL, NULL, NULL, NULL");
-    }
-
-    /// The log's last row, once these are in it.
-    pub(super) fn last_change(&self) -> u64 {
-        self.last_change
-    }
-
-    pub(super) fn resumed(&mut self, target: &Target) {
-        self.push(&values(Event::Resumed, target, "", 0), "NULL, NULL, NULL, NULL, NULL, NULL");
-    }
-
-    fn push(&mut self, values: &str, rest: &str) {
-        self.last_change += 1;
-        self.rows.push(format!("({}, {values}, {rest}, GETDATE())", self.last_change));
-    }
-
-    pub(super) fn statements(&self, stream: &str) -> Vec<String> {
-        let columns: Vec<_> = COLUMNS.iter().map(|(name, _)| ident(name)).collect();
-        let insert = |rows: &[String]| {
-            format!(
-                "INSERT INTO {} ({}) VALUES {}",
-                qualified_name(stream),
-                columns.join(", "),
-                rows.join(", ")
-            )
-        };
-        self.rows.chunks(ROWS_A_STATEMENT).map(insert).collect()
-    }
 }

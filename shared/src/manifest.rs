@@ -19,7 +19,7 @@ pub use tagged::{MOST_COLUMNS, TagParts, can_be_tagged, key_tag, most_columns, n
 
 /// The newest format that this build reads. Every older one is read too: format 1 knew no [`Operation::Remove`], format 2
 /// no [`Action::Schema`], only [`Compression::Gzip`], and of a table neither [`Layout`] nor columns that are kept; format 3 no
-/// [`Manifest::copy`] and [`Manifest::after_copy`]; format 4 no [`Load::tagged_keys`].
+/// [`Manifest::copy`] and [`Manifest::after_copy`]; format 4 no [`Load::tagged_keys`], [`Action::Resync`] and [`Action::Replace`].
 pub const FORMAT: u32 = 5;
 
 /// The format of segments of an initial copy and of those that are staged beside it.
@@ -33,11 +33,15 @@ pub fn lowest_format(steps: &[Step]) -> u32 {
         let by_action = match &step.action {
             Action::Load(load) => load.compression != Compression::Gzip,
             Action::Schema(_) => true,
-            Action::Truncate => false,
+            Action::Truncate | Action::Resync | Action::Replace(_) => false,
         };
         by_action || !step.table.layout.is_auto() || !step.table.kept.is_empty()
     };
-    let needs_5 = |step: &Step| matches!(&step.action, Action::Load(load) if load.tagged_keys);
+    let needs_5 = |step: &Step| match &step.action {
+        Action::Load(load) => load.tagged_keys,
+        Action::Resync | Action::Replace(_) => true,
+        Action::Schema(_) | Action::Truncate => false,
+    };
     match steps {
         steps if steps.iter().any(needs_5) => 5,
         steps if steps.iter().any(needs_3) => 3,
@@ -160,6 +164,12 @@ pub enum Action {
     Truncate,
     /// The table becomes what the step says. Since format 3.
     Schema(SchemaChange),
+    /// The table is being read anew: its steps from here on wait for [`Action::Replace`]. Whatever waited before, for
+    /// whatever reason, need not come any more. Since format 5.
+    Resync,
+    /// Rows that take the place of all that the table holds: inserts alone, in files of the table's columns and nothing
+    /// else. They are as of the table's last [`Action::Resync`], and its steps since then come behind them. Since format 5.
+    Replace(Load),
 }
 
 /// Rows of one table in files of [the CSV format](Operation): one entry a key, or, for a table without a key, rows that

@@ -69,6 +69,8 @@ pub enum TableAction {
     Resume,
     /// The same, and changes of its definition that were held are done.
     Approve,
+    /// Let it stand still: its changes collect on S3 until it is resumed.
+    Pause,
 }
 
 /// Loader to capture: what became of a segment. A hint, never an authority: it may come twice, late or not at all.

@@ -70,13 +70,19 @@ pub struct CaptureStatus {
     pub warning: Option<String>,
     /// The initial copy, while it goes on.
     pub copy: Option<CopyStatus>,
+    /// Tables that are to be read anew, or are just being read. What they come to is in `quarantined` then.
+    pub resyncs: Vec<ResyncStatus>,
+    /// How far that is.
+    pub resync: Option<CopyStatus>,
+    /// Why tables that are to be read anew can't be, while that lasts.
+    pub resync_error: Option<String>,
     /// Tables with rows in Redshift that may differ from the source's until they are read again.
     pub needs_resync: Vec<NeedsResync>,
     /// The last failure with its hint, while it lasts.
     pub last_error: Option<String>,
 }
 
-/// How far an initial copy is.
+/// How far an initial copy is, or the reading of tables anew.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct CopyStatus {
@@ -92,6 +98,16 @@ pub struct CopyStatus {
     pub bytes_done: u64,
     /// How long it may still take, if that can be told.
     pub seconds_left: Option<u64>,
+}
+
+/// A table that is to be read anew.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ResyncStatus {
+    /// `schema.name` on the source.
+    pub table: String,
+    /// The request.
+    pub id: String,
 }
 
 /// A quarantine that could not be ended.

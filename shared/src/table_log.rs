@@ -47,6 +47,14 @@ pub enum Event {
     Resumed,
     /// Its steps of this segment are done, or recorded as skipped, though the ledger does not have the segment yet.
     Loaded,
+    /// Somebody wants it to stand still: from here on its steps are skipped.
+    Paused,
+    /// From this segment on its steps are skipped until it was read anew, and all that was skipped before need not come.
+    Resync,
+    /// It was read anew: this segment has its rows.
+    Copied,
+    /// Those rows are in; what was skipped since follows.
+    Replaced,
 }
 
 impl Event {
@@ -61,6 +69,10 @@ impl Event {
             Event::Replayed => "replayed",
             Event::Resumed => "resumed",
             Event::Loaded => "loaded",
+            Event::Paused => "paused",
+            Event::Resync => "resync",
+            Event::Copied => "copied",
+            Event::Replaced => "replaced",
         }
     }
 }
@@ -90,4 +102,20 @@ pub struct QuarantinedTable {
     /// Nothing went wrong: a change of its definition waits for approval.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub held: bool,
+    /// Nothing went wrong: somebody wants it to stand still.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub paused: bool,
+    /// Nothing went wrong: it is being read anew, and this is how far that came.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resync: Option<Resync>,
+}
+
+/// How far the loader is with a table that is read anew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Resync {
+    /// Its rows are not all on S3.
+    Reading,
+    /// They are, and are loaded, or what came since is.
+    Loading,
 }

@@ -1,12 +1,13 @@
 //! What acknowledgements say of tables: which are quarantined, and how far a request to end it came.
 
-use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use re_dms_shared::message::{Outcome, SegmentAck, TableAction, TableRequest};
 use re_dms_shared::status::ResumeError;
-use re_dms_shared::table_log::Quarantine;
+use re_dms_shared::table_log::{Quarantine, Resync};
 
 use crate::aws::Queues;
 use crate::progress::Progress;
@@ -18,13 +19,18 @@ pub struct TableNews {
     identity: StreamIdentity,
     queues: Queues,
     progress: Arc<Progress>,
+    /// When the loader was asked for what, by table.
+    asked: Mutex<HashMap<String, Instant>>,
 }
+
+/// A request that nobody has answered is sent again after this.
+const ASK_AGAIN: Duration = Duration::from_secs(60);
 
 impl TableNews {
     /// About one stream.
     #[must_use]
     pub fn new(identity: StreamIdentity, queues: Queues, progress: Arc<Progress>) -> Self {
-        Self { identity, queues, progress }
+        Self { identity, queues, progress, asked: Mutex::default() }
     }
 
     /// Takes an acknowledgement; those of another stream are passed over.
@@ -38,15 +44,13 @@ impl TableNews {
         match &ack.outcome {
             Outcome::Resumed { table, more: true, approved } => {
                 tracing::info!(table, "more was skipped: asking again");
-                let StreamIdentity { stream, epoch, ack_queue_url, .. } = &self.identity;
                 let action = if *approved { TableAction::Approve } else { TableAction::Resume };
-                let request = TableRequest::new(action, stream, epoch, table, ack_queue_url);
-                if let Err(error) = self.queues.request(&request).await {
-                    tracing::error!(%error, table, "its quarantine goes on: ask again with `re_dms tables resume`");
-                }
+                self.request(action, table).await;
             }
             Outcome::Resumed { table, more: false, .. } => {
-                tracing::info!(table, "loaded again");
+                if !table.is_empty() {
+                    tracing::info!(table, "is as it was asked to be");
+                }
                 self.progress.update(|state| state.resume_error = None);
             }
             Outcome::Failed { error, hint } if ack.seq == 0 => {
@@ -55,6 +59,35 @@ impl TableNews {
                 self.progress.update(|state| state.resume_error = Some(error));
             }
             _ => {}
+        }
+    }
+
+    /// Has the loader load what was read anew, and asks again where nobody answered. The first time it also asks what waits:
+    /// nothing may be staged for long.
+    pub async fn ask(&self) {
+        let now = Instant::now();
+        let mut due = Vec::new();
+        {
+            let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+            if asked.is_empty() {
+                due.push(String::new());
+            }
+            let waiting = self.progress.now().quarantine.tables;
+            let loading = waiting.into_iter().filter(|table| table.resync == Some(Resync::Loading));
+            due.extend(loading.map(|table| table.table));
+            due.retain(|table| asked.get(table).is_none_or(|when| now - *when > ASK_AGAIN));
+            asked.extend(due.iter().map(|table| (table.clone(), now)));
+        }
+        for table in due {
+            self.request(TableAction::Resume, &table).await;
+        }
+    }
+
+    async fn request(&self, action: TableAction, table: &str) {
+        let StreamIdentity { stream, epoch, ack_queue_url, .. } = &self.identity;
+        let request = TableRequest::new(action, stream, epoch, table, ack_queue_url);
+        if let Err(error) = self.queues.request(&request).await {
+            tracing::error!(%error, table, "it goes on waiting: ask with `re_dms tables resume`");
         }
     }
 
@@ -70,7 +103,9 @@ impl TableNews {
         let before = names(&known);
         for table in quarantine.tables.iter().filter(|table| !before.contains(&table.table)) {
             let (name, segment, reason, hint) = (&table.table, table.since_seq, &table.reason, &table.hint);
-            if table.held {
+            if table.paused || table.resync.is_some() {
+                tracing::info!(table = name, segment, reason, "waits: its changes collect on S3");
+            } else if table.held {
                 tracing::warn!(
                     table = name,
                     segment,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use re_dms_shared::manifest::{Operation, SchemaChange};
+use re_dms_shared::manifest::{Load, Operation, SchemaChange};
 
 use super::shape::TableShape;
 
@@ -24,6 +24,10 @@ pub enum StepAction {
     Load(LoadData),
     /// The table's definition changes.
     Schema(Box<SchemaChange>),
+    /// The table is being read anew: what comes behind waits for that.
+    Resync,
+    /// It was read anew: these rows, which are on S3 already.
+    Replace(Box<Load>),
 }
 
 /// The rows of one load. Never empty.
@@ -100,7 +104,7 @@ impl StepData {
     /// Heap bytes that it holds.
     pub(super) fn bytes(&self) -> usize {
         let rows = match &self.action {
-            StepAction::Truncate | StepAction::Schema(_) => 0,
+            StepAction::Truncate | StepAction::Schema(_) | StepAction::Resync | StepAction::Replace(_) => 0,
             StepAction::Load(LoadData::Entries(entries)) => {
                 let rows: usize = entries.iter().map(|entry| allocated(entry.row.len())).sum();
                 rows + entries.capacity() * size_of::<Entry>()

@@ -25,6 +25,7 @@ struct Entry {
     schema_changes: Option<SchemaChanges>,
     keep_columns: Option<bool>,
     keep_tables: Option<bool>,
+    resync: Option<bool>,
 }
 
 /// What all entries together say of a table. Columns are called by their names on the source.
@@ -44,6 +45,8 @@ pub struct TableRules {
     pub keep_columns: bool,
     /// So does the table.
     pub keep_table: bool,
+    /// Rows that can't be known without reading them again are left to `re_dms tables resync`.
+    pub manual_resync: bool,
 }
 
 /// How rows are to be distributed.
@@ -70,8 +73,8 @@ pub enum SchemaChanges {
     Ignore,
 }
 
-const RULES: &str = "there are match, distkey, diststyle, sortkey, encode, primary_key, schema_changes, dropped_columns \
-                     and dropped_tables";
+const RULES: &str = "there are match, distkey, diststyle, sortkey, encode, primary_key, schema_changes, dropped_columns, \
+                     dropped_tables and resync";
 
 impl TableSettings {
     pub(super) fn read(reader: &mut Reader) -> Self {
@@ -121,6 +124,7 @@ impl TableSettings {
             rules.schema_changes = entry.schema_changes.unwrap_or(rules.schema_changes);
             rules.keep_columns = entry.keep_columns.unwrap_or(rules.keep_columns);
             rules.keep_table = entry.keep_tables.unwrap_or(rules.keep_table);
+            rules.manual_resync = entry.resync.map_or(rules.manual_resync, |auto| !auto);
         }
         rules
     }
@@ -157,6 +161,13 @@ impl Entry {
             }
             "dropped_columns" => self.keep_columns = Some(keeps(text())?),
             "dropped_tables" => self.keep_tables = Some(keeps(text())?),
+            "resync" => {
+                self.resync = Some(match text() {
+                    Some("auto") => true,
+                    Some("manual") => false,
+                    _ => return Err("must be auto or manual".to_owned()),
+                });
+            }
             "interleaved" | "interleaved_sortkey" => {
                 return Err(
                     "can't be: Redshift can't alter interleaved sort keys, so columns could not be dropped"
@@ -223,22 +234,25 @@ mod tests {
             sortkey = ["at", "id"]
             encode = { note = "ZSTD", total = "raw" }
             dropped_columns = "keep"
+            resync = "manual"
             [[tables]]
             match = "*.orders"
             diststyle = "all"
             encode = { total = "az64" }
             primary_key = true
             schema_changes = "hold"
+            resync = "auto"
             "#,
         );
         assert_eq!(problems, "");
         let carts = settings.of("shop", "carts");
         assert_eq!(carts.distribution, WantedDistribution::Key("customer_id".into()));
         assert_eq!(carts.sort_key, ["at", "id"]);
-        assert!(carts.keep_columns && !carts.keep_table && !carts.primary_key);
+        assert!(carts.keep_columns && !carts.keep_table && !carts.primary_key && carts.manual_resync);
         let orders = settings.of("shop", "orders");
         assert_eq!(orders.distribution, WantedDistribution::All);
         assert_eq!(orders.schema_changes, SchemaChanges::Hold);
+        assert!(!orders.manual_resync);
         let encodings = BTreeMap::from([("note".into(), Encoding::Zstd), ("total".into(), Encoding::Az64)]);
         assert_eq!(orders.encodings, encodings);
         assert_eq!(settings.of("public", "carts"), TableRules::default());

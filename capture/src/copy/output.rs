@@ -6,13 +6,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use re_dms_shared::manifest::{DataFile, Load, copy_manifest_json};
 use re_dms_shared::s3_layout::CopyLayout;
+use re_dms_shared::status::CopyStatus;
 use tokio::sync::Semaphore;
 use tokio::task::{JoinError, JoinSet};
 
 use crate::aws::Objects;
 use crate::config::Config;
 use crate::error::{Error, Result, Who};
-use crate::progress::Progress;
+use crate::progress::{Progress, Snapshot};
 use crate::retry;
 use crate::rows::{Codec, FileSummary, HashedColumns, LoadContext, render_copied};
 use crate::stage::load;
@@ -22,7 +23,7 @@ use crate::threads;
 pub(crate) const MEMORY_SHARE: u64 = 4;
 
 /// What all tables' files have in common.
-pub(super) struct Files {
+pub(crate) struct Files {
     pub(super) objects: Objects,
     pub(super) layout: CopyLayout,
     pub(super) attempt: String,
@@ -32,22 +33,48 @@ pub(super) struct Files {
     pub(super) file_bytes: usize,
     /// Files that are being written or uploaded.
     permits: Arc<Semaphore>,
+    account: Account,
+}
+
+/// What the tables are read for, and so where the progress is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Account {
+    /// The initial copy.
+    Copy,
+    /// Tables that are read anew.
+    Resync,
+}
+
+impl Account {
+    /// How far it is, if it goes on.
+    pub(super) fn of(self, state: &mut Snapshot) -> &mut Option<CopyStatus> {
+        match self {
+            Account::Copy => &mut state.copy,
+            Account::Resync => &mut state.resync,
+        }
+    }
 }
 
 impl Files {
-    pub(super) fn new(
+    pub(crate) fn new(
         config: &Config,
         objects: Objects,
         layout: CopyLayout,
         attempt: String,
-        progress: Arc<Progress>,
+        (progress, account): (Arc<Progress>, Account),
     ) -> Self {
         let (workers, codec) = (config.copy.workers, config.batch.codec);
         let memory = config.batch.max_memory;
         let share = memory.bytes() - memory.without(MEMORY_SHARE).bytes();
         let file_bytes = file_bytes(workers, share).min(config.batch.max_file_bytes.bytes());
         let permits = Arc::new(Semaphore::new(workers + 1));
-        Self { objects, layout, attempt, progress, codec, file_bytes, permits }
+        Self { objects, layout, attempt, progress, codec, file_bytes, permits, account }
+    }
+}
+
+impl Files {
+    pub(super) fn account(&self) -> Account {
+        self.account
     }
 }
 
@@ -167,7 +194,7 @@ async fn stage(
     files.progress.update(|state| {
         state.rows_written += rows;
         state.bytes_written += bytes;
-        if let Some(copy) = &mut state.copy {
+        if let Some(copy) = files.account.of(state) {
             copy.rows += rows;
         }
     });

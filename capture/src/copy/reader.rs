@@ -1,4 +1,4 @@
-//! Reading a round's tables, several at a time, and large ones by several readers at a time.
+//! Reading tables under one snapshot, several at a time, and large ones by several readers at a time.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -7,19 +7,16 @@ use futures_util::TryStreamExt;
 use futures_util::future::try_join_all;
 use re_dms_shared::manifest::Load;
 use re_dms_shared::status::CopyStatus;
-use tokio::sync::{Mutex, watch};
 
 use super::board::{Board, Chunk, Shared, Turn, chunks};
-use super::output::{Files, Output};
+use super::output::{Account, Files, Output};
 use super::pace::Pace;
-use super::round::{Round, RoundTable};
-use super::segments::Segments;
+use super::round::{Readers, RoundTable};
 use crate::batch::TableShape;
 use crate::config::Config;
-use crate::error::{Error, Result, Who};
+use crate::error::Result;
 use crate::hmac::Hmac;
 use crate::progress::Progress;
-use crate::retry::Backoff;
 use crate::rows::{HashedColumns, LoadContext};
 use crate::source::{Locked, Source, copy_failure};
 use crate::sql::ident;
@@ -31,109 +28,73 @@ const LOOK_AGAIN: Duration = Duration::from_millis(20);
 const TELL: Duration = Duration::from_millis(500);
 const LOG: Duration = Duration::from_secs(10);
 
-/// One round of the copy.
-pub struct Copier {
+/// Who takes the tables that were read.
+pub(crate) trait Finished {
+    /// The table is done; `load` is what was read of it, if it is there.
+    async fn finished(&self, table: &RoundTable, load: Option<Load>) -> Result<()>;
+}
+
+/// Tables that are read under one snapshot.
+pub(crate) struct Reading {
     config: Arc<Config>,
-    round: Round,
+    readers: Vec<Source>,
+    now: Source,
     board: Board<Output>,
     files: Arc<Files>,
-    segments: Mutex<Segments>,
     progress: Arc<Progress>,
+    account: Account,
     pace: Pace,
 }
 
-impl Copier {
-    /// Will copy what is left into these segments.
-    #[must_use]
-    pub fn new(config: Arc<Config>, mut round: Round, segments: Segments) -> Self {
-        let progress = Arc::clone(&segments.progress);
-        let identity = &segments.identity;
-        let files = Files::new(
-            &config,
-            segments.objects.clone(),
-            segments.layout.copy(&identity.epoch),
-            identity.attempt.clone(),
-            Arc::clone(&progress),
-        );
-        let tables = std::mem::take(&mut round.tables);
+impl Reading {
+    /// Will read these tables, those that are done before counted as well: `of` is how many of how many are.
+    pub(crate) fn new(
+        config: Arc<Config>,
+        snapshot: Readers,
+        tables: Vec<RoundTable>,
+        files: Files,
+        of: (u64, u64),
+    ) -> Self {
+        let (progress, account) = (Arc::clone(&files.progress), files.account());
         progress.update(|state| {
-            state.copy = Some(CopyStatus {
-                tables: segments.state.segments(),
-                tables_done: segments.state.done.len() as u64,
+            *account.of(state) = Some(CopyStatus {
+                tables: of.1,
+                tables_done: of.0,
                 bytes_expected: tables.iter().map(|table| table.bytes).sum(),
                 ..CopyStatus::default()
             });
         });
+        let Readers { readers, now } = snapshot;
         Self {
             pace: Pace::new(config.copy.max_bytes_per_second.map(|rate| rate.bytes() as u64)),
             config,
-            round,
+            readers,
+            now,
             board: Board::new(tables),
             files: Arc::new(files),
-            segments: Mutex::new(segments),
             progress,
+            account,
         }
     }
 
-    /// Copies until nothing is left, and ends when told to stop.
-    ///
-    /// # Errors
-    /// Most of them say that the stream is to be started over: what is left is read under a new snapshot.
-    pub async fn run(self, mut stop: watch::Receiver<bool>) -> Result<()> {
-        let copied = tokio::select! {
-            copied = self.copy() => copied,
-            _ = stop.wait_for(|&stop| stop) => return Ok(()),
-        };
-        match copied {
-            Ok(0) => {
-                tracing::info!("the initial copy is done");
-                self.progress.update(|state| state.copy = None);
-                drop(self);
-                let _ = stop.wait_for(|&stop| stop).await;
-                Ok(())
-            }
-            Ok(tables) => Err(Error::passing(
-                Who::Source,
-                format!("{tables} tables were changed between the snapshot of their copy and its turn"),
-                "they are read under a new one",
-            )
-            .starting_over()),
-            Err(error) if error.retry => {
-                tracing::warn!(%error, "the copy is interrupted: what is left of it is read under a new snapshot");
-                self.progress.failing(error.who, error.to_string());
-                tokio::select! {
-                    () = self.reachable() => Err(error.starting_over()),
-                    _ = stop.wait_for(|&stop| stop) => Ok(()),
-                }
-            }
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Waits until the source lets us in.
-    async fn reachable(&self) {
-        let mut backoff = Backoff::new();
-        loop {
-            tokio::time::sleep(backoff.pause()).await;
-            if Source::connect(&self.config.source).await.is_ok() {
-                return;
-            }
-        }
-    }
-
-    /// Returns how many tables this round's snapshot could not be used for.
-    async fn copy(&self) -> Result<usize> {
-        let working = try_join_all(self.round.readers.iter().map(|reader| self.work(reader)));
+    /// Reads all of them. Returns how many the snapshot could not be used for.
+    pub(crate) async fn read_all(&self, sink: &impl Finished) -> Result<usize> {
+        let working = try_join_all(self.readers.iter().map(|reader| self.work(reader, sink)));
         tokio::select! {
             worked = working => worked.map(|_| self.board.left_over()),
             never = self.tell() => Ok(never),
         }
     }
 
-    async fn work(&self, reader: &Source) -> Result<()> {
+    /// A connection in no transaction.
+    pub(crate) fn now(&self) -> &Source {
+        &self.now
+    }
+
+    async fn work(&self, reader: &Source, sink: &impl Finished) -> Result<()> {
         loop {
             match self.board.turn() {
-                Turn::Own(table) => self.own(reader, table).await?,
+                Turn::Own(table) => self.own(reader, table, sink).await?,
                 Turn::Help(shared) => self.help(reader, &shared).await?,
                 Turn::Wait => tokio::time::sleep(LOOK_AGAIN).await,
                 Turn::Finished => return Ok(()),
@@ -141,9 +102,9 @@ impl Copier {
         }
     }
 
-    async fn own(&self, reader: &Source, table: RoundTable) -> Result<()> {
+    async fn own(&self, reader: &Source, table: RoundTable, sink: &impl Finished) -> Result<()> {
         let Some((definition, shape)) = table.definition.clone().zip(table.shape.clone()) else {
-            self.finish(&table, None).await?;
+            self.finish(&table, None, sink).await?;
             self.board.done();
             return Ok(());
         };
@@ -161,7 +122,7 @@ impl Copier {
         }
         // From here on nobody changes the table. Whoever did since the snapshot may have written its rows anew, and then
         // the snapshot sees none.
-        let now = self.round.now.definition_text(table.oid, &self.config.source.publication).await?;
+        let now = self.now.definition_text(table.oid, &self.config.source.publication).await?;
         if now.as_ref() != Some(&definition) {
             reader.release().await?;
             tracing::info!(
@@ -184,7 +145,7 @@ impl Copier {
         reader.release().await?;
         let load = shared.output.finish(&self.files).await?;
         let (rows, files) = (load.rows.total(), load.files.len());
-        self.finish(&shared.table, Some(load)).await?;
+        self.finish(&shared.table, Some(load), sink).await?;
         self.board.done();
         let duration_ms = started.elapsed().as_millis();
         tracing::info!(table = shape.source_name(), rows, files, duration_ms, "copied");
@@ -234,13 +195,11 @@ impl Copier {
         hashed.contains(&true).then(|| HashedColumns::new(Hmac::new(key), hashed))
     }
 
-    async fn finish(&self, table: &RoundTable, load: Option<Load>) -> Result<()> {
-        let mut segments = self.segments.lock().await;
-        segments.add(table, self.round.snapshot, &self.round.shapes, load).await?;
-        let done = segments.state.done.len() as u64;
+    async fn finish(&self, table: &RoundTable, load: Option<Load>, sink: &impl Finished) -> Result<()> {
+        sink.finished(table, load).await?;
         self.progress.update(|state| {
-            if let Some(copy) = &mut state.copy {
-                copy.tables_done = done;
+            if let Some(copy) = self.account.of(state) {
+                copy.tables_done += 1;
                 copy.bytes_done += table.bytes;
             }
         });
@@ -256,7 +215,7 @@ impl Copier {
             let under_way = self.board.bytes_read();
             let mut now = CopyStatus::default();
             self.progress.update(|state| {
-                if let Some(copy) = &mut state.copy {
+                if let Some(copy) = self.account.of(state) {
                     let bytes = (copy.bytes_done + under_way).min(copy.bytes_expected);
                     copy.seconds_left = seconds_left(started.elapsed(), bytes, copy.bytes_expected);
                     now = copy.clone();

@@ -24,31 +24,36 @@ pub struct Round {
     pub snapshot: Lsn,
     /// Where the tables' shapes are on S3.
     pub(super) shapes: String,
-    /// Each in a transaction that sees the snapshot.
-    pub(super) readers: Vec<Source>,
-    /// In no transaction: sees what is now.
-    pub(super) now: Source,
+    pub(super) readers: Readers,
     pub(super) tables: Vec<RoundTable>,
+}
+
+/// Those who see a snapshot.
+pub(crate) struct Readers {
+    /// Each in a transaction that sees the snapshot.
+    pub(crate) readers: Vec<Source>,
+    /// In no transaction: sees what is now.
+    pub(crate) now: Source,
 }
 
 /// A table as it is at the snapshot.
 #[derive(Clone, Debug)]
-pub(super) struct RoundTable {
-    pub(super) oid: u32,
-    pub(super) schema: String,
-    pub(super) name: String,
+pub(crate) struct RoundTable {
+    pub(crate) oid: u32,
+    pub(crate) schema: String,
+    pub(crate) name: String,
     /// The catalog's text. None if there is nothing to be read: the table is gone, or not replicated any more.
-    pub(super) definition: Option<String>,
+    pub(crate) definition: Option<String>,
     /// None if none of its columns is replicated.
-    pub(super) shape: Option<Arc<TableShape>>,
-    pub(super) filter: Option<String>,
+    pub(crate) shape: Option<Arc<TableShape>>,
+    pub(crate) filter: Option<String>,
     /// What it takes on the source's disk, about.
-    pub(super) bytes: u64,
+    pub(crate) bytes: u64,
 }
 
 impl RoundTable {
     /// Of which nothing is read.
-    pub(super) fn gone(oid: u32) -> Self {
+    pub(crate) fn gone(oid: u32) -> Self {
         let (schema, name) = (String::new(), String::new());
         Self { oid, schema, name, definition: None, shape: None, filter: None, bytes: 0 }
     }
@@ -77,16 +82,7 @@ impl Round {
             tables = state.segments() - state.done.len() as u64,
             "taking a snapshot for the initial copy: it waits for the transactions that are in progress"
         );
-        let mut client = receive::connect(config).await?;
-        let slot = format!("re_dms_copy_{:016x}", rand::random::<u64>());
-        let exported = client.export_snapshot(&slot).await;
-        let (snapshot, name) = exported.map_err(|error| {
-            let error = Error::told(Who::Source, error.is_transient(), &error);
-            Error {
-                what: format!("the snapshot for the initial copy can't be taken: {}", error.what),
-                ..error
-            }
-        })?;
+        let (snapshot, readers) = take_snapshot(config).await?;
         if snapshot < held {
             return Err(Error::fatal(
                 Who::Source,
@@ -96,24 +92,36 @@ impl Round {
                 "let source.url lead to the server that the stream comes from",
             ));
         }
-        let mut readers = Vec::new();
-        for _ in 0..config.copy.workers {
-            let reader = Source::connect(&config.source).await?;
-            reader.begin_at(&name).await?;
-            readers.push(reader);
-        }
-        let now = Source::connect(&config.source).await?;
-        // The transactions keep the snapshot; the slot would keep WAL.
-        release(client, &slot).await;
         let mut tables = Vec::new();
         for table in state.pending() {
-            tables.push(look(config, &readers[0], known, table).await?);
+            tables.push(look(config, &readers.readers[0], known, table).await?);
         }
         let json = known.to_json()?;
         objects.put(&shapes, Bytes::from(json)).await?;
         tracing::info!(lsn = %snapshot, tables = tables.len(), "the snapshot is taken");
-        Ok(Self { snapshot, shapes, readers, now, tables })
+        Ok(Self { snapshot, shapes, readers, tables })
     }
+}
+
+/// Takes a snapshot of the source with its exact position. Waits for the transactions that are in progress.
+pub(crate) async fn take_snapshot(config: &Config) -> Result<(Lsn, Readers)> {
+    let mut client = receive::connect(config).await?;
+    let slot = format!("re_dms_copy_{:016x}", rand::random::<u64>());
+    let exported = client.export_snapshot(&slot).await;
+    let (snapshot, name) = exported.map_err(|error| {
+        let error = Error::told(Who::Source, error.is_transient(), &error);
+        Error { what: format!("a snapshot for reading tables can't be taken: {}", error.what), ..error }
+    })?;
+    let mut readers = Vec::new();
+    for _ in 0..config.copy.workers {
+        let reader = Source::connect(&config.source).await?;
+        reader.begin_at(&name).await?;
+        readers.push(reader);
+    }
+    let now = Source::connect(&config.source).await?;
+    // The transactions keep the snapshot; the slot would keep WAL.
+    release(client, &slot).await;
+    Ok((snapshot, Readers { readers, now }))
 }
 
 async fn release(mut client: ReplicationClient, slot: &str) {

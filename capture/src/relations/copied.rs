@@ -79,6 +79,7 @@ pub fn describe(
         table: shape.table().clone(),
         storage: Some(now.storage),
         highest: now.highest(),
+        leaves: now.leaves(),
         needs_resync: Vec::new(),
         gone: false,
         left_out: Vec::new(),

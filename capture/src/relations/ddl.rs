@@ -64,7 +64,10 @@ impl Relations {
                 }
             }
             Event::Table { table, .. } if self.is_copied(table.oid) => {}
-            Event::Table { created, table } => return self.table_told(created, table),
+            Event::Table { created, table } => {
+                self.partitions_seen(&table);
+                return self.table_told(created, table);
+            }
             Event::Dropped { tables } => {
                 let mut steps = Vec::new();
                 for oid in tables.into_iter().filter(|oid| !self.is_copied(*oid)).collect::<Vec<_>>() {
@@ -121,6 +124,16 @@ impl Relations {
             return Ok(None);
         }
         self.shaping.refuse_own_schema(schema, name)?;
+        let Some(columns) = self.columns_seen(now)? else { return Ok(None) };
+        // Under REPLICA IDENTITY FULL none is told.
+        let key = now.columns.iter().any(|column| column.key == Some(true));
+        let shape = self.target_shape(now.oid, (schema, name), &columns)?;
+        Ok(Some((shape.table().clone(), key)))
+    }
+
+    /// The columns that the stream sends, with those of the key; none if there are none.
+    pub(super) fn columns_seen(&mut self, now: &TableNow) -> Result<Option<Vec<SourceColumn>>> {
+        let (schema, name) = (now.schema.as_str(), now.name.as_str());
         let mut columns = now.published();
         if columns.is_empty() {
             return Ok(None);
@@ -135,9 +148,6 @@ impl Relations {
         if !columns.iter().filter(|column| column.key).all(can_be_key) {
             columns.iter_mut().for_each(|column| column.key = false);
         }
-        // Under REPLICA IDENTITY FULL none is told.
-        let key = now.columns.iter().any(|column| column.key == Some(true));
-        let shape = self.target_shape(now.oid, (schema, name), &columns)?;
-        Ok(Some((shape.table().clone(), key)))
+        Ok(Some(columns))
     }
 }

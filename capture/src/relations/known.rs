@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use re_dms_shared::manifest::Table;
 use serde::{Deserialize, Serialize};
 
+use super::wishes::Wish;
 use crate::error::{Error, Result, Who};
 
 /// The format that is written.
@@ -17,6 +18,8 @@ pub struct KnownTables {
     /// The event trigger tells every change: nothing needs to be asked.
     pub(super) ddl_trigger: bool,
     pub(super) tables: BTreeMap<u32, KnownTable>,
+    /// Tables that are to be read anew, whether they are known or not.
+    pub(super) wishes: BTreeMap<u32, Wish>,
 }
 
 /// A table as it is in Redshift.
@@ -36,6 +39,9 @@ pub(super) struct KnownTable {
     /// The source has it no more, or it is not replicated any more; Redshift has it still.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(super) gone: bool,
+    /// Of a partitioned table: by OID, what its partitions' rows were stored in; none if it was never asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) leaves: Option<BTreeMap<u32, i64>>,
     /// Numbers of columns that were ignored: what rows have in them never came.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) left_out: Vec<i16>,
@@ -47,6 +53,8 @@ struct File {
     #[serde(default)]
     ddl_trigger: bool,
     tables: Vec<KnownTable>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    wishes: Vec<Wish>,
 }
 
 impl KnownTables {
@@ -56,7 +64,8 @@ impl KnownTables {
     /// Only if serde refuses, which it has no reason to.
     pub fn to_json(&self) -> Result<Vec<u8>> {
         let tables = self.tables.values().cloned().collect();
-        let file = File { format: FORMAT, ddl_trigger: self.ddl_trigger, tables };
+        let wishes = self.wishes.values().cloned().collect();
+        let file = File { format: FORMAT, ddl_trigger: self.ddl_trigger, tables, wishes };
         serde_json::to_vec(&file).map_err(|error| {
             Error::fatal(Who::Stream, format!("the tables' shapes: {error}"), "report this as a bug")
         })
@@ -79,7 +88,8 @@ impl KnownTables {
             return Err(broken(format!("format {}, and this version reads up to {FORMAT}", file.format)));
         }
         let tables = file.tables.into_iter().map(|table| (table.table.oid, table)).collect();
-        Ok(Self { ddl_trigger: file.ddl_trigger, tables })
+        let wishes = file.wishes.into_iter().map(|wish| (wish.table.oid, wish)).collect();
+        Ok(Self { ddl_trigger: file.ddl_trigger, tables, wishes })
     }
 
     /// Takes a table as another place knows it; says whether that is news.

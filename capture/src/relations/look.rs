@@ -18,6 +18,20 @@ pub struct TableNow {
     pub storage: i64,
     /// Every attribute number that was ever given out, ascending.
     pub columns: Vec<ColumnNow>,
+    /// What holds a partitioned table's rows; none for another one, and if that is not told.
+    #[serde(default)]
+    pub leaves: Option<Vec<LeafNow>>,
+}
+
+/// A partition that holds rows.
+#[derive(Clone, Debug, Deserialize)]
+pub struct LeafNow {
+    /// `pg_class.oid`
+    pub oid: u32,
+    /// What its rows are stored in.
+    pub storage: i64,
+    /// It, or what it belongs to, was attached, and not made as a partition.
+    pub joined: bool,
 }
 
 /// An attribute number and what it stands for.

@@ -11,7 +11,7 @@ use re_dms_shared::manifest::{SchemaChange, TableChange};
 
 use super::look::TableNow;
 use super::tell::tell;
-use super::{Relations, SchemaStep, Told};
+use super::{NamedTable, Relations, SchemaStep, Told, Wish};
 use crate::error::Result;
 
 /// The prefix of the messages that tell where a look belongs. Their content is [`LookedAround::id`].
@@ -30,6 +30,8 @@ pub struct LookedAround {
     pub changed: HashMap<u32, TableNow>,
     /// The event trigger is there, and enabled.
     pub has_trigger: bool,
+    /// Published tables that hold rows, of those that were not looked at for that before.
+    pub with_rows: Vec<NamedTable>,
 }
 
 /// Between who looks and who takes the stream.
@@ -101,6 +103,10 @@ impl Relations {
             self.known.ddl_trigger = false;
             self.is_news = true;
         }
+        for now in found.changed.values() {
+            self.partitions_seen(now);
+        }
+        self.wish_for_what_never_came(&found);
         if self.known.ddl_trigger {
             return Ok(Vec::new());
         }
@@ -129,6 +135,17 @@ impl Relations {
             }
         }
         Ok(steps)
+    }
+
+    /// Whatever was committed before the look has come. Who has rows and was never heard of has others than those that come:
+    /// it joined the publication with them, or was a partition when they were written.
+    fn wish_for_what_never_came(&mut self, found: &LookedAround) {
+        for table in &found.with_rows {
+            let rules = self.shaping.tables.of(&table.schema, &table.name);
+            if !rules.manual_resync && !self.is_known(table.oid) && self.wish_for(table.oid).is_none() {
+                self.wish(Wish { table: table.clone(), id: found.id.clone() });
+            }
+        }
     }
 
     /// What a look found, on its own: for who only wants to know what would be done. `new` are published tables that the

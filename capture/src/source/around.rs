@@ -1,10 +1,12 @@
 //! What is asked of the catalog now and then, about all tables at once and without a lock.
 
 use re_dms_shared::Lsn;
+use tokio_postgres::SimpleQueryMessage;
 
 use super::{Source, failure};
 use crate::error::{Error, Result, Who};
-use crate::relations::LOOKED;
+use crate::relations::{LOOKED, NamedTable};
+use crate::sql::ident;
 
 /// A table, and a mark that changes with its definition.
 #[derive(Clone, Debug)]
@@ -40,7 +42,11 @@ impl Source {
         let sql = format!(
             "SELECT c.oid, {is_published}, md5(n.nspname || ' ' || c.xmin::text || ' ' || COALESCE(( \
                 SELECT string_agg(a.xmin::text, ' ' ORDER BY a.attnum) FROM pg_catalog.pg_attribute AS a \
-                WHERE a.attrelid = c.oid AND a.attnum > 0), '')) \
+                WHERE a.attrelid = c.oid AND a.attnum > 0), '') || CASE WHEN c.relkind = 'p' THEN COALESCE(( \
+                WITH RECURSIVE tree AS (SELECT c.oid UNION ALL \
+                    SELECT i.inhrelid FROM pg_catalog.pg_inherits AS i JOIN tree ON i.inhparent = tree.oid) \
+                SELECT string_agg(p.oid || ':' || p.relfilenode, ' ' ORDER BY p.oid) \
+                FROM tree JOIN pg_catalog.pg_class AS p ON p.oid = tree.oid), '') ELSE '' END) \
              FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace \
              WHERE c.relkind IN ('r', 'p') AND c.oid >= 16384"
         );
@@ -52,6 +58,14 @@ impl Source {
             mark: row.get(2),
         };
         Ok(rows.iter().map(table).collect())
+    }
+
+    /// Whether the table holds rows; none if that can't be said without waiting, or without a right that we don't have.
+    pub async fn holds_rows(&self, table: &NamedTable) -> Option<bool> {
+        let name = format!("{}.{}", ident(&table.schema), ident(&table.name));
+        let sql = format!("SET lock_timeout = '100ms'; SELECT 1 FROM {name} LIMIT 1");
+        let answer = self.client.simple_query(&sql).await.ok()?;
+        Some(answer.iter().any(|message| matches!(message, SimpleQueryMessage::Row(_))))
     }
 
     /// Writes into the stream that what was found before belongs there.

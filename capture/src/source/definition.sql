@@ -11,6 +11,20 @@ SELECT json_build_object(
                 SELECT i.inhrelid FROM pg_catalog.pg_inherits AS i JOIN tree ON i.inhparent = tree.oid)
             SELECT COALESCE(sum(p.relfilenode::bigint), 0) FROM tree JOIN pg_catalog.pg_class AS p ON p.oid = tree.oid)
         ELSE c.relfilenode::bigint END,
+    -- What holds the rows of a partitioned table, and whether it was a table of its own before: what ATTACH takes has its
+    -- columns' entries written anew, those of a partition that was made as one are as old as its system columns'.
+    'leaves', CASE WHEN c.relkind = 'p' THEN (
+        WITH RECURSIVE tree AS (
+            SELECT c.oid, false AS joined UNION ALL
+            SELECT i.inhrelid, tree.joined OR NOT COALESCE((
+                SELECT i.xmin = s.xmin AND EXISTS (
+                    SELECT FROM pg_catalog.pg_attribute AS u
+                    WHERE u.attrelid = i.inhrelid AND u.attnum > 0 AND u.xmin = s.xmin AND u.cmin = s.cmin)
+                FROM pg_catalog.pg_attribute AS s WHERE s.attrelid = i.inhrelid AND s.attnum = -6), false)
+            FROM pg_catalog.pg_inherits AS i JOIN tree ON i.inhparent = tree.oid)
+        SELECT COALESCE(json_agg(json_build_object(
+            'oid', tree.oid::bigint, 'storage', p.relfilenode::bigint, 'joined', tree.joined) ORDER BY tree.oid), '[]'::json)
+        FROM tree JOIN pg_catalog.pg_class AS p ON p.oid = tree.oid AND p.relkind <> 'p') END,
     'columns', (
         SELECT COALESCE(json_agg(json_build_object(
             'number', a.attnum,

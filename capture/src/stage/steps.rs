@@ -199,6 +199,8 @@ fn plan(before: usize, data: Vec<StepData>, max_file_bytes: usize) -> (Vec<Plann
         let action = match action {
             StepAction::Truncate => PlannedAction::Ready(Box::new(Action::Truncate)),
             StepAction::Schema(change) => PlannedAction::Ready(Box::new(Action::Schema(*change))),
+            StepAction::Resync => PlannedAction::Ready(Box::new(Action::Resync)),
+            StepAction::Replace(load) => PlannedAction::Ready(Box::new(Action::Replace(*load))),
             StepAction::Load(load) => {
                 let (context, parts) = rows::split(Arc::clone(&shape), load, max_file_bytes);
                 let context = Arc::new(context);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use re_dms_shared::manifest::Manifest;
+use re_dms_shared::manifest::{Action, Manifest};
 use re_dms_shared::message::Outcome;
 
 use super::{Loader, Segment, explain, group};
@@ -44,9 +44,13 @@ impl<A: Statements, O: Objects> Loader<A, O> {
             let input = plan::Input { segments: &staged[..together], copy, catalog, log };
             let error = match self.attempt(runner, &input, &bad, reading).await {
                 Ok((done, outcome)) => {
-                    if outcome == Outcome::Loaded {
+                    let reads_anew = |segment: &Segment| {
+                        let steps = &segment.manifest.steps;
+                        steps.iter().any(|step| matches!(step.action, Action::Resync | Action::Replace(_)))
+                    };
+                    if outcome == Outcome::Loaded && !segments[..done].iter().any(reads_anew) {
                         log.learn_quarantine(&manifest.epoch, manifest.seq, &bad);
-                    } else if !bad.is_empty() {
+                    } else if !bad.is_empty() || outcome == Outcome::Loaded {
                         *log =
                             table_log::read(runner, &manifest.stream, &manifest.epoch, manifest.seq).await?;
                     }

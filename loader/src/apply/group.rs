@@ -42,7 +42,8 @@ fn changes_tables(manifest: &Manifest) -> bool {
 fn files_bytes(manifest: &Manifest) -> u64 {
     let of_step = |action: &Action| match action {
         Action::Load(load) => load.files.iter().map(|file| file.bytes).sum(),
-        Action::Truncate | Action::Schema(_) => 0,
+        // Rows that were read anew come later, by themselves.
+        Action::Truncate | Action::Schema(_) | Action::Resync | Action::Replace(_) => 0,
     };
     manifest.steps.iter().map(|step| of_step(&step.action)).sum()
 }

@@ -1,0 +1,313 @@
+//! The collector's part in reading tables anew: it knows where in the stream a snapshot lies.
+//!
+//! A snapshot's position is known only after it was taken, and the collector may be beyond it by then. So from a moment before
+//! that on it remembers what it does to the tables, as much as there is room for. What lies behind the snapshot is done once
+//! more behind the step that says that the table is being read; everything before that step is as if nothing had happened. If
+//! too much came, or the table was defined anew meanwhile, there is another snapshot. Nothing is lost by that.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use re_dms_shared::Lsn;
+use re_dms_shared::manifest::Load;
+use re_dms_shared::status::ResyncStatus;
+use tokio::sync::oneshot;
+
+use super::{Collector, decode, impossible};
+use crate::batch::TableShape;
+use crate::error::Result;
+use crate::pgoutput::Message;
+use crate::relations::Wish;
+use crate::resync::{Begun, Command, Desk, Request, Seen, Wanted};
+
+/// The part of a batch's share of memory for what is remembered.
+const MEMORY_SHARE: usize = 8;
+
+/// What the collector knows of tables that are being read.
+pub(super) struct Resyncs {
+    desk: Option<Desk>,
+    stream: String,
+    /// By OID.
+    watched: HashMap<u32, Remembered>,
+    bytes: usize,
+    most_bytes: usize,
+    begins: Option<Begins>,
+    replaces: Vec<Replaces>,
+}
+
+/// Waits for a transaction that begins behind the snapshot.
+struct Begins {
+    snapshot: Lsn,
+    tables: Vec<Seen>,
+    begun: oneshot::Sender<Vec<Begun>>,
+}
+
+/// Waits for a transaction.
+struct Replaces {
+    wish: Wish,
+    shape: Arc<TableShape>,
+    load: Load,
+    taken: oneshot::Sender<bool>,
+}
+
+/// The last changes of a table.
+#[derive(Default)]
+struct Remembered {
+    changes: VecDeque<Change>,
+    /// The commit of the last transaction of which something is forgotten.
+    forgotten: Option<Lsn>,
+}
+
+struct Change {
+    commit_lsn: Lsn,
+    what: What,
+}
+
+enum What {
+    /// A frame as it came; whether it came within a block of a transaction in progress.
+    Row(Box<[u8]>, bool),
+    Truncate,
+}
+
+impl Change {
+    fn bytes(&self) -> usize {
+        let row = match &self.what {
+            What::Row(row, _) => row.len(),
+            What::Truncate => 0,
+        };
+        size_of::<Self>() + row
+    }
+}
+
+impl Resyncs {
+    /// Nobody reads tables.
+    pub(super) fn none() -> Self {
+        Self {
+            desk: None,
+            stream: String::new(),
+            watched: HashMap::new(),
+            bytes: 0,
+            most_bytes: 0,
+            begins: None,
+            replaces: Vec::new(),
+        }
+    }
+
+    fn remember(&mut self, oid: u32, commit_lsn: Lsn, what: What) {
+        let Some(table) = self.watched.get_mut(&oid) else { return };
+        let change = Change { commit_lsn, what };
+        self.bytes += change.bytes();
+        table.changes.push_back(change);
+        // The oldest of this one go first: those of others may be all that there is of them.
+        while self.bytes > self.most_bytes
+            && let Some(oldest) = table.changes.pop_front()
+        {
+            self.bytes -= oldest.bytes();
+            table.forgotten = Some(oldest.commit_lsn);
+        }
+    }
+
+    fn watch(&mut self, oids: &[u32]) {
+        self.watched = oids.iter().map(|oid| (*oid, Remembered::default())).collect();
+        self.bytes = 0;
+        self.begins = None;
+    }
+
+    /// What was done to the table by transactions whose commit is not before this; none if that is not known.
+    fn recall(&mut self, oid: u32, from: Lsn) -> Option<Vec<What>> {
+        let Remembered { changes, forgotten } = self.watched.remove(&oid)?;
+        self.bytes -= changes.iter().map(Change::bytes).sum::<usize>();
+        if forgotten.is_some_and(|at| at >= from) {
+            return None;
+        }
+        Some(
+            changes
+                .into_iter()
+                .filter(|change| change.commit_lsn >= from)
+                .map(|change| change.what)
+                .collect(),
+        )
+    }
+}
+
+impl Collector {
+    /// With somebody who reads tables anew, for this stream.
+    #[must_use]
+    pub fn with_desk(mut self, desk: Desk, stream: &str) -> Self {
+        self.resyncs.desk = Some(desk);
+        stream.clone_into(&mut self.resyncs.stream);
+        self.resyncs.most_bytes = self.limits.spill_bytes / MEMORY_SHARE;
+        self.tell_wanted();
+        self
+    }
+
+    /// Takes what there is to be done from who reads tables.
+    pub(super) fn take_commands(&mut self) {
+        while let Some(command) = self.resyncs.desk.as_ref().and_then(|desk| desk.commands.try_recv().ok()) {
+            match command {
+                Command::Watch { oids, watching } => {
+                    self.limits = self.limits.beside_reading(!oids.is_empty());
+                    self.resyncs.watch(&oids);
+                    if oids.is_empty() {
+                        self.resyncs.replaces.clear();
+                    }
+                    let _ = watching.send(());
+                }
+                Command::Begin { snapshot, tables, begun } => {
+                    self.resyncs.begins = Some(Begins { snapshot, tables, begun });
+                }
+                Command::Replace { wish, shape, load, taken } => {
+                    self.resyncs.replaces.push(Replaces { wish, shape, load, taken });
+                }
+            }
+        }
+    }
+
+    /// A transaction begins: says whether something was put before its changes.
+    pub(super) fn place_resyncs(&mut self, commit_lsn: Lsn) -> Result<bool> {
+        let mut placed = false;
+        for Replaces { wish, shape, load, taken } in std::mem::take(&mut self.resyncs.replaces) {
+            let wanted = self.relations.end_wish(wish.table.oid, &wish.id);
+            if wanted {
+                self.batch.replace(&shape, load);
+                placed = true;
+            }
+            let _ = taken.send(wanted);
+        }
+        if let Some(Begins { snapshot, tables, begun }) =
+            self.resyncs.begins.take_if(|begins| begins.snapshot <= commit_lsn)
+        {
+            let mut outcomes = Vec::with_capacity(tables.len());
+            for seen in tables {
+                outcomes.push(self.begin_resync(seen, snapshot)?);
+            }
+            placed = true;
+            let _ = begun.send(outcomes);
+        }
+        if placed {
+            self.cut_now = true;
+            self.tell_wanted();
+        }
+        Ok(placed)
+    }
+
+    fn begin_resync(&mut self, Seen { wish, now }: Seen, snapshot: Lsn) -> Result<Begun> {
+        let oid = wish.table.oid;
+        if self.relations.wish_for(oid) != Some(&wish) {
+            return Ok(Begun::Later);
+        }
+        // Its definition may be another one than the snapshot's by now.
+        if self.relations.is_told_since(oid, snapshot) {
+            return Ok(Begun::Later);
+        }
+        let Some(changes) = self.resyncs.recall(oid, snapshot) else { return Ok(Begun::Later) };
+        let read_anew = now.map_or(Ok(None), |now| self.relations.read_anew(now));
+        let (steps, shape) = match read_anew {
+            Ok(Some(read_anew)) => read_anew,
+            Ok(None) => {
+                self.relations.end_wish(oid, &wish.id);
+                return Ok(Begun::Nothing);
+            }
+            Err(error) => {
+                self.relations.end_wish(oid, &wish.id);
+                return Ok(Begun::Refused(error));
+            }
+        };
+        self.change_schema(steps);
+        self.batch.resync(&shape);
+        for what in changes {
+            self.settle(oid)?;
+            let Some(shape) = self.relations.shape(oid)? else { break };
+            match what {
+                What::Truncate => self.batch.truncate(shape),
+                What::Row(payload, in_block) => {
+                    if let Message::Change(change) = decode(&payload, in_block)? {
+                        self.batch.apply(shape, change.kind).map_err(|error| impossible(&error))?;
+                    }
+                }
+            }
+        }
+        Ok(Begun::Read(shape))
+    }
+
+    /// A change was applied.
+    pub(super) fn remember_change(&mut self, oid: u32, payload: &[u8], in_block: bool) {
+        if self.resyncs.watched.contains_key(&oid) {
+            self.resyncs.remember(oid, self.commit_lsn, What::Row(payload.into(), in_block));
+        }
+    }
+
+    /// A table was truncated.
+    pub(super) fn remember_truncate(&mut self, oid: u32) {
+        self.resyncs.remember(oid, self.commit_lsn, What::Truncate);
+    }
+
+    /// Takes a message about tables; says whether it changed something.
+    pub(super) fn requested(&mut self, content: &[u8]) -> bool {
+        let Some(request) = crate::resync::Message::of(&self.resyncs.stream, content) else { return false };
+        let before = self.relations.wishes();
+        match request {
+            Request::Resync { id, tables } => {
+                for table in tables {
+                    self.relations.wish(Wish { table, id: id.clone() });
+                }
+            }
+            Request::ResyncIfDue { id, tables } => {
+                let due = self.relations.due_for_resync();
+                for table in tables {
+                    let is_due =
+                        due.iter().any(|due| due.oid == table.oid) || !self.relations.is_known(table.oid);
+                    if is_due && self.relations.wish_for(table.oid).is_none() {
+                        self.relations.wish(Wish { table, id: id.clone() });
+                    }
+                }
+            }
+            Request::Remove { tables } => {
+                for table in tables {
+                    if let Some(wish) = self.relations.wish_for(table.oid).cloned() {
+                        self.relations.end_wish(table.oid, &wish.id);
+                    }
+                    self.relations.forsake(table.oid);
+                }
+                self.cut_now = true;
+                self.tell_wanted();
+                return true;
+            }
+            Request::Mark | Request::Unknown => return false,
+        }
+        let changed = before != self.relations.wishes();
+        // It is to outlive this process at once.
+        self.cut_now |= changed;
+        self.tell_wanted();
+        changed
+    }
+
+    /// A look may have found tables that are to be read.
+    pub(super) fn have_wishes_come(&mut self) -> bool {
+        let Some(desk) = &self.resyncs.desk else { return false };
+        let (known, due) = (desk.wanted.borrow().clone(), self.relations.due_for_resync());
+        let is_news = known.wishes != self.relations.wishes() || known.due != due;
+        if is_news {
+            self.cut_now = true;
+            self.tell_wanted();
+        }
+        is_news
+    }
+
+    /// Publishes what is to be read.
+    pub(super) fn tell_wanted(&mut self) {
+        let Some(desk) = &self.resyncs.desk else { return };
+        let wanted = Wanted { wishes: self.relations.wishes(), due: self.relations.due_for_resync() };
+        let resyncs: Vec<_> = wanted
+            .wishes
+            .iter()
+            .map(|wish| ResyncStatus { table: wish.table.label(), id: wish.id.clone() })
+            .collect();
+        self.progress.update(|state| state.resyncs = resyncs);
+        desk.wanted.send_if_modified(|known| {
+            let is_news = *known != wanted;
+            *known = wanted;
+            is_news
+        });
+    }
+}

@@ -1,0 +1,149 @@
+//! Tables that are to be read anew. A wish is part of what the segments say of the tables ([`KnownTables`]), so that it outlives
+//! whoever had it, until the table's rows are in a segment.
+
+use std::sync::Arc;
+
+use re_dms_shared::Lsn;
+use serde::{Deserialize, Serialize};
+
+use super::known::{KnownTables, source_name};
+use super::look::TableNow;
+use super::tell::tell;
+use super::{Relations, SchemaStep, Told};
+use crate::batch::TableShape;
+use crate::config::SchemaChanges;
+use crate::error::Result;
+
+/// A table of the source.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NamedTable {
+    /// `pg_class.oid`
+    pub oid: u32,
+    /// Its schema, when this was written.
+    pub schema: String,
+    /// Its name.
+    pub name: String,
+}
+
+/// Somebody wants a table to be read anew.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Wish {
+    /// Which.
+    #[serde(flatten)]
+    pub table: NamedTable,
+    /// Tells wishes for one table apart: what was begun for an older one is not what the newer one wants.
+    pub id: String,
+}
+
+impl NamedTable {
+    /// For people.
+    #[must_use]
+    pub fn label(&self) -> String {
+        format!("{}.{}", self.schema, self.name)
+    }
+}
+
+impl KnownTables {
+    /// Tables that are to be read anew.
+    pub fn wishes(&self) -> impl Iterator<Item = &Wish> {
+        self.wishes.values()
+    }
+}
+
+impl Relations {
+    /// From here on the table is to be read anew.
+    pub fn wish(&mut self, wish: Wish) {
+        tracing::info!(table = wish.table.label(), id = wish.id, "is to be read anew");
+        self.known.wishes.insert(wish.table.oid, wish);
+        self.is_news = true;
+    }
+
+    /// The wish is fulfilled, or can't be. False if it is not there any more, or another one is.
+    pub fn end_wish(&mut self, oid: u32, id: &str) -> bool {
+        let ended = self.known.wishes.get(&oid).is_some_and(|wish| wish.id == id);
+        if ended {
+            self.known.wishes.remove(&oid);
+            self.is_news = true;
+        }
+        ended
+    }
+
+    /// The table's wish.
+    #[must_use]
+    pub fn wish_for(&self, oid: u32) -> Option<&Wish> {
+        self.known.wishes.get(&oid)
+    }
+
+    /// All of them.
+    #[must_use]
+    pub fn wishes(&self) -> Vec<Wish> {
+        self.known.wishes.values().cloned().collect()
+    }
+
+    /// Tables that need it, that may be read anew by themselves, and that nobody has wished for yet.
+    #[must_use]
+    pub fn due_for_resync(&self) -> Vec<NamedTable> {
+        let due = self.known.tables.values().filter(|known| {
+            let rules = self.rules_of(&known.table);
+            // Reading a table anew would do what waits for approval.
+            let allowed = !rules.manual_resync && rules.schema_changes != SchemaChanges::Hold;
+            allowed
+                && !known.gone
+                && !known.needs_resync.is_empty()
+                && !self.known.wishes.contains_key(&known.table.oid)
+        });
+        let named = due.map(|known| {
+            let (schema, name) = (known.table.schema.clone(), known.table.name.clone());
+            NamedTable { oid: known.table.oid, schema, name }
+        });
+        named.collect()
+    }
+
+    /// Whether Redshift has the table, and the stream goes on with it.
+    #[must_use]
+    pub fn is_known(&self, oid: u32) -> bool {
+        self.known.tables.get(&oid).is_some_and(|known| !known.gone)
+    }
+
+    /// The table is not replicated any more: should it come back, rows are missing.
+    pub fn forsake(&mut self, oid: u32) {
+        if let Some(known) = self.known.tables.get_mut(&oid).filter(|known| !known.gone) {
+            tracing::info!(
+                table = source_name(&known.table),
+                "is not replicated any more: Redshift keeps what it has"
+            );
+            known.gone = true;
+            self.is_news = true;
+        }
+    }
+
+    /// Whether the stream told something of the table at this position or later.
+    #[must_use]
+    pub fn is_told_since(&self, oid: u32, position: Lsn) -> bool {
+        self.told_at.get(&oid).is_some_and(|at| *at >= position)
+    }
+
+    /// The stream is where the table was looked at for being read: it is like this. The steps come before that; the shape is
+    /// that of the rows. None if the table is not replicated.
+    ///
+    /// # Errors
+    /// As [`Self::settle`].
+    pub fn read_anew(&mut self, mut now: TableNow) -> Result<Option<(Vec<SchemaStep>, Arc<TableShape>)>> {
+        let leaves = now.leaves();
+        self.shaping.cut(&mut now);
+        let Some((after, key)) = self.shape_seen(&now)? else { return Ok(None) };
+        let steps = self.become_known(after, Some(&now), Told { plain: false, key, doubts: Vec::new() })?;
+        let Some(columns) = self.columns_seen(&now)? else { return Ok(None) };
+        let shape = self.target_shape(now.oid, (&now.schema, &now.name), &columns)?;
+        if let Some(known) = self.known.tables.get_mut(&now.oid) {
+            tracing::info!(table = source_name(&known.table), "is read anew from here on");
+            // Whatever was not known of its rows will be.
+            known.needs_resync.clear();
+            known.gone = false;
+            known.leaves = leaves;
+        }
+        self.is_news = true;
+        tell(&steps);
+        Ok(Some((steps, Arc::new(shape))))
+    }
+}

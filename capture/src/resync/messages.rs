@@ -1,0 +1,81 @@
+//! What is asked for tables through the source's own WAL: it reaches the capture wherever that runs, exactly once, and at a
+//! place among the tables' changes.
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result, Who};
+use crate::relations::NamedTable;
+
+/// The prefix of these messages.
+pub const PREFIX: &str = "re_dms.tables";
+
+/// One message.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Message {
+    /// Whose tables; other streams of the source pass over it.
+    pub stream: String,
+    /// What is to be done.
+    #[serde(flatten)]
+    pub request: Request,
+}
+
+/// What is to be done.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "request", rename_all = "snake_case")]
+pub enum Request {
+    /// Read these tables anew.
+    Resync {
+        /// The wish's.
+        id: String,
+        /// Which.
+        tables: Vec<NamedTable>,
+    },
+    /// The same, unless it is wished for or done already: nobody but the capture itself asks for it.
+    ResyncIfDue {
+        /// The wish's.
+        id: String,
+        /// Which.
+        tables: Vec<NamedTable>,
+    },
+    /// These tables are not replicated from here on.
+    Remove {
+        /// Which.
+        tables: Vec<NamedTable>,
+    },
+    /// Nothing: a transaction had to come.
+    Mark,
+    /// A newer version's.
+    #[serde(other)]
+    Unknown,
+}
+
+impl Message {
+    /// The text that goes into the WAL.
+    ///
+    /// # Errors
+    /// Only if serde refuses, which it has no reason to.
+    pub fn to_json(&self) -> Result<String> {
+        serde_json::to_string(self).map_err(|error| {
+            Error::fatal(Who::Stream, format!("a request for tables: {error}"), "report this as a bug")
+        })
+    }
+
+    /// What a message of the stream asks for; none if it is for another stream, or can't be read: anybody may write
+    /// messages.
+    #[must_use]
+    pub fn of(stream: &str, content: &[u8]) -> Option<Request> {
+        match serde_json::from_slice::<Self>(content) {
+            Ok(message) => (message.stream == stream).then_some(message.request),
+            Err(_) => {
+                tracing::warn!(prefix = PREFIX, "a message of the stream can't be read: it is passed over");
+                None
+            }
+        }
+    }
+}
+
+/// Tells wishes apart.
+#[must_use]
+pub fn new_id() -> String {
+    format!("{:016x}", rand::random::<u64>())
+}
