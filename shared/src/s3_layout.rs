@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! {prefix}/{stream}/stream.json                                    the stream's current epoch
+//! {prefix}/{stream}/replay.json                                    instead of it: a replay into other tables
 //! {prefix}/{stream}/{epoch}/position.json                          how far an idle stream was confirmed
 //! {prefix}/{stream}/{epoch}/copy.json                              the tables of the initial copy
 //! {prefix}/{stream}/{epoch}/copied.json                            the same once it is done, with their snapshots
@@ -53,6 +54,12 @@ impl StreamLayout {
     #[must_use]
     pub fn copied_json(&self, epoch: &str) -> String {
         format!("{}/{epoch}/copied.json", self.root)
+    }
+
+    /// What a replay into tables of its own was asked for: such a stream has no `stream.json`.
+    #[must_use]
+    pub fn replay_json(&self) -> String {
+        format!("{}/replay.json", self.root)
     }
 
     /// The files of the epoch's initial copy.
