@@ -4,12 +4,13 @@
 //! connection's protocol), [`receive`], [`persist`] over the local [`wal`], [`collect`] over [`pgoutput`],
 //! [`relations`] and the [`batch`], [`stage`] over [`rows`], and [`announce`]. What the stream was before this process
 //! is found by [`start`] and [`history`]; what the source held before the stream comes by the initial [`copy`];
-//! [`init`] prepares a source. What is on S3 is read by [`segments`] and loaded again by [`replay`].
+//! [`init`] prepares a source. What is on S3 is read by [`segments`] and loaded again by [`replay`], which [`checkpoint`] keeps short.
 
 pub mod announce;
 pub mod aws;
 pub mod batch;
 mod catalog;
+pub mod checkpoint;
 pub mod collect;
 pub mod config;
 pub mod copy;

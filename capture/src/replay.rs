@@ -13,6 +13,7 @@ mod survey;
 
 use std::collections::BTreeSet;
 
+use futures_util::stream::StreamExt as _;
 use re_dms_shared::Lsn;
 use re_dms_shared::names::OWN_SCHEMA;
 
@@ -20,13 +21,12 @@ use crate::aws::{self, AckQueue, Queues};
 use crate::config::{Config, QueueConfig};
 use crate::error::{Error, Result, Who};
 use crate::segments::{Archive, Point, TablePick};
-use base::Base;
-use derive::Derivation;
+pub(crate) use base::Base;
 use drive::Driver;
 pub use drive::Watch;
 use feed::{DerivedFeed, Feed, OwnFeed};
 use record::ReplayRecord;
-use survey::Survey;
+pub(crate) use survey::Survey;
 
 /// What is to be replayed, and where to.
 #[derive(Clone, Debug, Default)]
@@ -145,8 +145,9 @@ async fn replay_aside(
     }
     let record = ReplayRecord::new(archive, request, name, &base, &survey);
     record.write(archive, config).await?;
-    let derivation = Derivation::new(name, request.into.as_deref(), survey.oids, base.copied());
-    let feed = DerivedFeed::new(config, archive, name, derivation, (survey.first, survey.to)).await?;
+    let derivation = survey.derivation(name, request.into.as_deref(), &base);
+    let origins = base.origins(archive, survey.first).boxed_local();
+    let feed = DerivedFeed::new(config, archive, name, derivation, (origins, survey.to)).await?;
     let queue_url = request.queue_url.as_ref().unwrap_or(&config.queues.segments_url);
     drive(config, queue_url, feed, watch).await
 }

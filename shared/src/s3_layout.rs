@@ -9,6 +9,9 @@
 //! {prefix}/{stream}/{epoch}/copy/{oid}-{table}-{n:05}-{attempt}.csv.gz
 //!                                {oid}-{table}-{attempt}.copy.json
 //!                                shapes-{attempt}.json
+//! {prefix}/{stream}/{epoch}/checkpoints/{seq:012}-{attempt}/checkpoint.json
+//!                                                           {oid}-{table}-{n:05}-{attempt}.csv.gz
+//!                                                           {oid}-{table}-{attempt}.copy.json
 //! {prefix}/{stream}/{epoch}/segments/{seq:012}/manifest.json
 //!                                              {step:04}-{table}-{n:03}-{attempt}.csv.gz, or .csv.zst
 //!                                              {step:04}-{table}.copy.json
@@ -68,6 +71,18 @@ impl StreamLayout {
         CopyLayout { folder: format!("{}/{epoch}/copy", self.root) }
     }
 
+    /// The folder of all of an epoch's checkpoints, ending in a slash.
+    #[must_use]
+    pub fn checkpoints(&self, epoch: &str) -> String {
+        format!("{}/{epoch}/checkpoints/", self.root)
+    }
+
+    /// The keys of one checkpoint, as of a segment's end.
+    #[must_use]
+    pub fn checkpoint(&self, epoch: &str, seq: u64, attempt: &str) -> CheckpointLayout {
+        CheckpointLayout { folder: format!("{}{seq:012}-{attempt}", self.checkpoints(epoch)) }
+    }
+
     /// The folder of all of an epoch's segments, ending in a slash.
     #[must_use]
     pub fn segments(&self, epoch: &str) -> String {
@@ -111,6 +126,26 @@ impl CopyLayout {
     #[must_use]
     pub fn shapes(&self, attempt: &str) -> String {
         format!("{}/shapes-{attempt}.json", self.folder)
+    }
+}
+
+/// Keys of one checkpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CheckpointLayout {
+    folder: String,
+}
+
+impl CheckpointLayout {
+    /// What it is: written last.
+    #[must_use]
+    pub fn record(&self) -> String {
+        format!("{}/checkpoint.json", self.folder)
+    }
+
+    /// The tables' files, called as an initial copy's.
+    #[must_use]
+    pub fn files(&self) -> CopyLayout {
+        CopyLayout { folder: self.folder.clone() }
     }
 }
 
@@ -210,6 +245,12 @@ mod tests {
             "warehouse/main/E/copy/7-public.t-00001-a1b2.csv.gz"
         );
         assert_eq!(copy.copy_manifest((7, "a b"), "a1b2"), "warehouse/main/E/copy/7-a_b-a1b2.copy.json");
+        let checkpoint = layout.checkpoint("E", 42, "a1b2");
+        assert_eq!(checkpoint.record(), "warehouse/main/E/checkpoints/000000000042-a1b2/checkpoint.json");
+        assert_eq!(
+            checkpoint.files().data((7, "public.t"), 1, "a1b2", Compression::Gzip),
+            "warehouse/main/E/checkpoints/000000000042-a1b2/7-public.t-00001-a1b2.csv.gz"
+        );
         assert_eq!(layout.copied_json("E"), "warehouse/main/E/copied.json");
     }
 

@@ -9,7 +9,7 @@ use super::Oids;
 
 /// How segments are derived, and how far that is.
 #[derive(Clone, Debug)]
-pub(super) struct Derivation {
+pub(crate) struct Derivation {
     stream: String,
     into: Option<String>,
     oids: Oids,
@@ -30,7 +30,7 @@ impl Derivation {
     }
 
     /// The next segment of the replay; none if this one is about other tables.
-    pub(super) fn next(&self, segment: &Manifest) -> Option<Manifest> {
+    pub(crate) fn next(&self, segment: &Manifest) -> Option<Manifest> {
         let steps: Vec<_> = segment.steps.iter().filter(|step| self.is_needed(segment, step)).collect();
         if steps.is_empty() {
             return None;

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::pin::Pin;
 
 use bytes::Bytes;
-use futures_util::stream::{Stream, StreamExt as _, TryStreamExt as _};
+use futures_util::stream::{Stream, TryStreamExt as _};
 use re_dms_shared::Lsn;
 use re_dms_shared::manifest::{Manifest, sha256_hex};
 use re_dms_shared::message::{FORMAT, SegmentStaged};
@@ -16,7 +16,7 @@ use crate::aws::PutOnce;
 use crate::config::Config;
 use crate::error::{Error, Result, Who};
 use crate::history::History;
-use crate::segments::{Archive, Stored};
+use crate::segments::Archive;
 
 /// A segment that can be announced.
 #[derive(Clone, Debug)]
@@ -107,7 +107,7 @@ pub(super) struct DerivedFeed<'a> {
     layout: StreamLayout,
     stream: String,
     derivation: Derivation,
-    origins: Pin<Box<dyn Stream<Item = Result<Stored>> + 'a>>,
+    origins: Pin<Box<dyn Stream<Item = Result<Manifest>> + 'a>>,
     /// The history's last one.
     to: u64,
     /// Loaded as far as receipts tell: what is there already is not written again.
@@ -123,7 +123,7 @@ impl<'a> DerivedFeed<'a> {
         archive: &'a Archive,
         stream: &str,
         derivation: Derivation,
-        (first, to): (u64, u64),
+        (origins, to): (Pin<Box<dyn Stream<Item = Result<Manifest>> + 'a>>, u64),
     ) -> Result<Self> {
         let layout = StreamLayout::new(&config.s3.prefix, stream);
         let history = History::new(&archive.objects, &layout, &archive.epoch);
@@ -136,7 +136,7 @@ impl<'a> DerivedFeed<'a> {
             layout,
             stream: stream.to_owned(),
             derivation,
-            origins: archive.segments(first).boxed_local(),
+            origins,
             to,
             loaded,
             made: 0,
@@ -147,18 +147,18 @@ impl<'a> DerivedFeed<'a> {
     /// Makes the next one; false at the end.
     async fn make(&mut self) -> Result<Option<Ready>> {
         while !self.is_end {
-            let origin = self.origins.try_next().await?.filter(|origin| origin.manifest.seq <= self.to);
+            let origin = self.origins.try_next().await?.filter(|origin| origin.seq <= self.to);
             let Some(origin) = origin else {
                 self.is_end = true;
                 break;
             };
-            let Some(manifest) = self.derivation.next(&origin.manifest) else { continue };
+            let Some(manifest) = self.derivation.next(&origin) else { continue };
             let sha256 = self.write(&manifest).await?;
             self.derivation.made(manifest.seq, sha256.clone());
             self.made = manifest.seq;
             let bucket = self.archive.objects.bucket();
             let message = message(&self.layout, bucket, "", &manifest, sha256);
-            return Ok(Some(Ready { message, origin: origin.manifest.seq, end_lsn: manifest.end_lsn }));
+            return Ok(Some(Ready { message, origin: origin.seq, end_lsn: manifest.end_lsn }));
         }
         Ok(None)
     }

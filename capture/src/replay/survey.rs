@@ -5,10 +5,10 @@ use std::pin::pin;
 
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use re_dms_shared::Lsn;
-use re_dms_shared::manifest::{Action, Step};
+use re_dms_shared::manifest::{Action, Manifest, Step};
 
 use super::base::Base;
-use super::derive::Names;
+use super::derive::{Derivation, Names};
 use super::{Oids, Request, refused};
 use crate::error::Result;
 use crate::segments::{Archive, Point, Stored};
@@ -18,15 +18,17 @@ const LOOKS: usize = 16;
 
 /// What a replay needs, all of which is on S3.
 #[derive(Clone, Debug)]
-pub(super) struct Survey {
+pub(crate) struct Survey {
     /// The first segment that is read.
-    pub(super) first: u64,
+    pub(crate) first: u64,
     /// The last one.
-    pub(super) to: u64,
+    pub(crate) to: u64,
     /// Where that one ends.
-    pub(super) end_lsn: Lsn,
+    pub(crate) end_lsn: Lsn,
+    /// Its manifest's checksum.
+    pub(crate) sha256: String,
     /// The tables that are meant, however they were called.
-    pub(super) oids: Oids,
+    pub(crate) oids: Oids,
     /// Schemas in Redshift that the stream's tables were in.
     pub(super) target_schemas: BTreeSet<String>,
     /// In the files that are needed.
@@ -46,7 +48,7 @@ struct Needs {
 }
 
 impl Survey {
-    pub(super) async fn make(archive: &Archive, request: &Request, base: &Base) -> Result<Self> {
+    pub(crate) async fn make(archive: &Archive, request: &Request, base: &Base) -> Result<Self> {
         let first = base.seq() + 1;
         let to = match request.to {
             Some(Point::Time(_)) => Some(Self::last_before(archive, request).await?),
@@ -60,6 +62,13 @@ impl Survey {
             names: Names::default(),
             last: None,
         };
+        for image in base.images() {
+            reading.steps(archive, &image, &BTreeMap::new()).await?;
+        }
+        if let Base::Checkpoint(checkpoint) = base {
+            let end = (checkpoint.seq, checkpoint.manifest_sha256.clone(), checkpoint.end_lsn);
+            reading.last = Some(end);
+        }
         let mut stored = pin!(archive.segments(first));
         while let Some(segment) = stored.try_next().await? {
             if to.is_some_and(|to| segment.manifest.seq > to) {
@@ -83,6 +92,11 @@ impl Survey {
             ));
         }
         reading.finish(base, first)
+    }
+
+    /// How the segments of another stream are made from these.
+    pub(crate) fn derivation(&self, stream: &str, into: Option<&str>, base: &Base) -> Derivation {
+        Derivation::new(stream, into, self.oids.clone(), base.copied())
     }
 
     /// The last segment that holds nothing behind the time that was asked for, nor does any before it.
@@ -144,10 +158,19 @@ impl Reading<'_> {
             return Err(refused(what, "an object was changed: restore it"));
         }
         self.last = Some((manifest.seq, segment.sha256.clone(), manifest.end_lsn));
+        self.steps(archive, manifest, &segment.objects).await
+    }
+
+    async fn steps(
+        &mut self,
+        archive: &Archive,
+        manifest: &Manifest,
+        listed: &BTreeMap<String, u64>,
+    ) -> Result<()> {
         for step in &manifest.steps {
             self.schemas.insert(step.table.target_schema.to_ascii_lowercase());
             self.names.see(step);
-            let missing = missing_files(archive, segment, step).await?;
+            let missing = missing_files(archive, listed, step).await?;
             let needs = self.needs.entry(step.table.oid).or_default();
             needs.is_meant |= self.request.tables.step(step);
             if let Action::Load(load) = &step.action {
@@ -160,7 +183,7 @@ impl Reading<'_> {
     }
 
     fn finish(self, base: &Base, first: u64) -> Result<Survey> {
-        let (to, _, end_lsn) = self.last.unwrap_or_default();
+        let (to, sha256, end_lsn) = self.last.unwrap_or_default();
         let meant: BTreeMap<_, _> = self.needs.into_iter().filter(|(_, needs)| needs.is_meant).collect();
         if let Some(key) = meant.values().flat_map(|needs| &needs.gone).next() {
             return Err(gone(key.clone()));
@@ -183,6 +206,7 @@ impl Reading<'_> {
             first,
             to,
             end_lsn,
+            sha256,
             rows: meant.values().map(|needs| needs.rows).sum(),
             bytes: meant.values().map(|needs| needs.bytes).sum(),
             oids: meant.into_keys().collect(),
@@ -199,7 +223,11 @@ fn gone(what: String) -> crate::error::Error {
 }
 
 /// Objects of a step that are not there, or not of their size.
-async fn missing_files(archive: &Archive, segment: &Stored, step: &Step) -> Result<Vec<String>> {
+async fn missing_files(
+    archive: &Archive,
+    listed: &BTreeMap<String, u64>,
+    step: &Step,
+) -> Result<Vec<String>> {
     let Action::Load(load) = &step.action else { return Ok(Vec::new()) };
     if load.rows.total() == 0 {
         return Ok(Vec::new());
@@ -207,7 +235,7 @@ async fn missing_files(archive: &Archive, segment: &Stored, step: &Step) -> Resu
     let files = load.files.iter().map(|file| (file.key.as_str(), Some(file.bytes)));
     let all = files.chain([(load.copy_manifest.as_str(), None)]);
     let looks = all.map(|(key, bytes)| async move {
-        let found = match segment.objects.get(key) {
+        let found = match listed.get(key) {
             Some(found) => Some(*found),
             // The initial copy's are elsewhere.
             None => archive.objects.size(key).await?,

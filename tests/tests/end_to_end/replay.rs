@@ -169,6 +169,35 @@ async fn a_table_comes_back_as_it_was_at_three_points_in_time() -> Result<()> {
     aws.s3.put_object().bucket(&aws.bucket).key(file).body(content.into()).send().await?;
     ensure!(aws.sqs.list_queues().send().await?.queue_urls().len() == 3, "an answer queue was left");
 
+    // With a checkpoint what is before it may go; one more is made on top of it.
+    let names: Vec<_> = dumps.iter().map(|(time, _)| time.clone()).collect();
+    let (good, said) = re_dms(&sandbox, &["segments", "checkpoint", "--to", &names[1]])?;
+    ensure!(good, "{said}");
+    let seq = said.rsplit_once("as of segment ").and_then(|(_, rest)| rest.split_once(','));
+    let seq: u64 = seq.context("no segment")?.0.parse()?;
+    for key in aws.keys("").await?.iter().filter(|key| key.contains("/main_line/")) {
+        let number = key.split_once("/segments/").and_then(|(_, rest)| rest.get(..12)?.parse::<u64>().ok());
+        if number.is_some_and(|number| number <= seq) || key.contains("/copy/") {
+            aws.s3.delete_object().bucket(&aws.bucket).key(key).send().await?;
+        }
+    }
+    let (good, said) = re_dms(&sandbox, &["replay", "--into", "before", "--to", &names[0]])?;
+    ensure!(!good && said.contains("is gone from S3"), "{said}");
+    for (number, into) in [(1, "merged_1"), (2, "merged_2"), (2, "merged_again")] {
+        if into == "merged_again" {
+            let (good, said) = re_dms(&sandbox, &["segments", "checkpoint"])?;
+            ensure!(good, "{said}");
+        }
+        replay(&sandbox, &["--to", &names[number], "--into", into, "--stream", into])?;
+        for (name, expected) in &dumps[number].1 {
+            let table = name.split_once('.').context("a schema")?.1;
+            ensure!(
+                rows(&warehouse, &format!("{into}.{table}")).await? == *expected,
+                "{into}.{table} differs"
+            );
+        }
+    }
+
     // All the while nothing happened to the stream itself.
     source.batch_execute("INSERT INTO twice VALUES (99, 'live')").await?;
     sandbox.wait_and_compare()?;

@@ -1,6 +1,9 @@
 //! `re_dms segments`.
 
+use std::path::PathBuf;
+
 use clap::{Args, Subcommand};
+use re_dms_capture::checkpoint::{Request, checkpoint};
 use re_dms_capture::segments::{self, ListOptions, Point, TablePick};
 
 use crate::{ConfigFile, Outcome, wait_for};
@@ -31,6 +34,21 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Make a new base for replays: tables as they are at the end of a segment, merged from the base before and the segments
+    /// since. From S3 to S3, on this machine; replays begin with the newest one that they can use.
+    Checkpoint {
+        #[command(flatten)]
+        config: ConfigFile,
+        /// Only this table (schema.table on the source, * and ? allowed); may be repeated.
+        #[arg(long = "table", value_name = "TABLE")]
+        tables: Vec<String>,
+        /// As of this segment, or of the last one with nothing that was committed after this time; as of the last one.
+        #[arg(long, value_name = "SEQ|TIME")]
+        to: Option<Point>,
+        /// A folder with room for twice the tables' rows; the system's for temporary files.
+        #[arg(long, value_name = "FOLDER")]
+        scratch: Option<PathBuf>,
+    },
     /// Show one segment: its steps and its receipt.
     Show {
         #[command(flatten)]
@@ -50,6 +68,15 @@ impl Segments {
                 let options = ListOptions { tables: TablePick::parse(&tables)?, from, to, json };
                 let mut out = std::io::stdout().lock();
                 wait_for(segments::list(&config.load()?, &options, &mut out))??;
+            }
+            Command::Checkpoint { config, tables, to, scratch } => {
+                let request = Request { tables: TablePick::parse(&tables)?, to, scratch };
+                let tell = |table: &str, rows: u64| eprintln!("{table}: {rows} rows");
+                let made = wait_for(checkpoint(&config.load()?, &request, tell))??;
+                println!(
+                    "{} tables, {} rows as of segment {}, {}",
+                    made.tables, made.rows, made.seq, made.end_lsn
+                );
             }
             Command::Show { config, seq, json } => {
                 println!("{}", wait_for(segments::show(&config.load()?, seq, json))??.trim_end());
