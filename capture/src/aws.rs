@@ -11,8 +11,8 @@ use aws_credential_types::Credentials;
 
 use crate::config::AwsConfig;
 
-pub use objects::{Objects, PutOnce};
-pub use queues::{Queues, ReceivedAck};
+pub use objects::{Objects, PutOnce, StoredObject};
+pub use queues::{AckQueue, Queues, ReceivedAck};
 
 /// A request that is not answered after this is given up and tried again: a connection that a firewall forgot would
 /// else be waited for as long as the kernel does. Longer than a long poll, and than a large file takes on a slow line.

@@ -4,12 +4,14 @@
 //! connection's protocol), [`receive`], [`persist`] over the local [`wal`], [`collect`] over [`pgoutput`],
 //! [`relations`] and the [`batch`], [`stage`] over [`rows`], and [`announce`]. What the stream was before this process
 //! is found by [`start`] and [`history`]; what the source held before the stream comes by the initial [`copy`], and again
-//! by [`resync`]; [`init`] prepares a source.
+//! by [`resync`]; [`init`] prepares a source. What is on S3 is read by [`segments`] and loaded again by [`replay`], which
+//! [`checkpoint`] keeps short.
 
 pub mod announce;
 pub mod aws;
 pub mod batch;
 mod catalog;
+pub mod checkpoint;
 pub mod collect;
 pub mod config;
 pub mod copy;
@@ -25,12 +27,14 @@ pub mod pgoutput;
 pub mod progress;
 pub mod receive;
 pub mod relations;
+pub mod replay;
 pub mod replication;
 pub mod resync;
 pub mod retention;
 pub mod retry;
 pub mod rows;
 pub mod run;
+pub mod segments;
 pub mod slot_watch;
 pub mod source;
 mod sql;

@@ -22,7 +22,7 @@ use crate::relations::KnownTables;
 use crate::replication::{FAILOVER_SINCE, ReplicationClient, ReplicationError};
 use crate::source::{SlotState, Source, StreamTable};
 pub use records::PositionRecord;
-use records::{StreamRecord, StreamState};
+pub(crate) use records::{StreamRecord, StreamState};
 pub use tables::{PublishedTable, check as check_tables};
 pub use timeline::follow as follow_timeline;
 

@@ -2,12 +2,16 @@
 //!
 //! ```text
 //! {prefix}/{stream}/stream.json                                    the stream's current epoch
+//! {prefix}/{stream}/replay.json                                    instead of it: a replay into other tables
 //! {prefix}/{stream}/{epoch}/position.json                          how far an idle stream was confirmed
 //! {prefix}/{stream}/{epoch}/copy.json                              the tables of the initial copy
 //! {prefix}/{stream}/{epoch}/copied.json                            the same once it is done, with their snapshots
 //! {prefix}/{stream}/{epoch}/copy/{oid}-{table}-{n:05}-{attempt}.csv.gz
 //!                                {oid}-{table}-{attempt}.copy.json
 //!                                shapes-{attempt}.json
+//! {prefix}/{stream}/{epoch}/checkpoints/{seq:012}-{attempt}/checkpoint.json
+//!                                                           {oid}-{table}-{n:05}-{attempt}.csv.gz
+//!                                                           {oid}-{table}-{attempt}.copy.json
 //! {prefix}/{stream}/{epoch}/segments/{seq:012}/manifest.json
 //!                                              {step:04}-{table}-{n:03}-{attempt}.csv.gz, or .csv.zst
 //!                                              {step:04}-{table}.copy.json
@@ -55,10 +59,28 @@ impl StreamLayout {
         format!("{}/{epoch}/copied.json", self.root)
     }
 
+    /// What a replay into tables of its own was asked for: such a stream has no `stream.json`.
+    #[must_use]
+    pub fn replay_json(&self) -> String {
+        format!("{}/replay.json", self.root)
+    }
+
     /// The files of the epoch's initial copy.
     #[must_use]
     pub fn copy(&self, epoch: &str) -> CopyLayout {
         CopyLayout { folder: format!("{}/{epoch}/copy", self.root) }
+    }
+
+    /// The folder of all of an epoch's checkpoints, ending in a slash.
+    #[must_use]
+    pub fn checkpoints(&self, epoch: &str) -> String {
+        format!("{}/{epoch}/checkpoints/", self.root)
+    }
+
+    /// The keys of one checkpoint, as of a segment's end.
+    #[must_use]
+    pub fn checkpoint(&self, epoch: &str, seq: u64, attempt: &str) -> CheckpointLayout {
+        CheckpointLayout { folder: format!("{}{seq:012}-{attempt}", self.checkpoints(epoch)) }
     }
 
     /// The folder of all of an epoch's segments, ending in a slash.
@@ -104,6 +126,26 @@ impl CopyLayout {
     #[must_use]
     pub fn shapes(&self, attempt: &str) -> String {
         format!("{}/shapes-{attempt}.json", self.folder)
+    }
+}
+
+/// Keys of one checkpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CheckpointLayout {
+    folder: String,
+}
+
+impl CheckpointLayout {
+    /// What it is: written last.
+    #[must_use]
+    pub fn record(&self) -> String {
+        format!("{}/checkpoint.json", self.folder)
+    }
+
+    /// The tables' files, called as an initial copy's.
+    #[must_use]
+    pub fn files(&self) -> CopyLayout {
+        CopyLayout { folder: self.folder.clone() }
     }
 }
 
@@ -203,6 +245,12 @@ mod tests {
             "warehouse/main/E/copy/7-public.t-00001-a1b2.csv.gz"
         );
         assert_eq!(copy.copy_manifest((7, "a b"), "a1b2"), "warehouse/main/E/copy/7-a_b-a1b2.copy.json");
+        let checkpoint = layout.checkpoint("E", 42, "a1b2");
+        assert_eq!(checkpoint.record(), "warehouse/main/E/checkpoints/000000000042-a1b2/checkpoint.json");
+        assert_eq!(
+            checkpoint.files().data((7, "public.t"), 1, "a1b2", Compression::Gzip),
+            "warehouse/main/E/checkpoints/000000000042-a1b2/7-public.t-00001-a1b2.csv.gz"
+        );
         assert_eq!(layout.copied_json("E"), "warehouse/main/E/copied.json");
     }
 

@@ -23,6 +23,15 @@ pub enum PutOnce {
     Exists,
 }
 
+/// An object as a listing tells of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredObject {
+    /// Its key.
+    pub key: String,
+    /// Its size.
+    pub bytes: u64,
+}
+
 impl Objects {
     /// `path_style` puts the bucket into the path, as local stand-ins want it.
     #[must_use]
@@ -131,6 +140,34 @@ impl Objects {
             self.client.list_objects_v2().bucket(&self.bucket).prefix(prefix).start_after(after).max_keys(1);
         let page = list.send().await.map_err(|error| self.failure(&format!("listing {prefix}"), &error))?;
         Ok(page.contents().first().and_then(|object| object.key()).map(str::to_owned))
+    }
+
+    /// The objects below `prefix` that come after `after`, in S3's order of bytes: at most a thousand, none at the end.
+    ///
+    /// # Errors
+    /// If S3 refuses or can't be reached.
+    pub async fn page_after(&self, prefix: &str, after: &str) -> Result<Vec<StoredObject>> {
+        let list = self.client.list_objects_v2().bucket(&self.bucket).prefix(prefix).start_after(after);
+        let page = list.send().await.map_err(|error| self.failure(&format!("listing {prefix}"), &error))?;
+        let stored = |object: &aws_sdk_s3::types::Object| {
+            let bytes = object.size().and_then(|size| u64::try_from(size).ok()).unwrap_or_default();
+            Some(StoredObject { key: object.key()?.to_owned(), bytes })
+        };
+        Ok(page.contents().iter().filter_map(stored).collect())
+    }
+
+    /// An object's size; none if there is no such object.
+    ///
+    /// # Errors
+    /// If S3 refuses or can't be reached.
+    pub async fn size(&self, key: &str) -> Result<Option<u64>> {
+        match self.client.head_object().bucket(&self.bucket).key(key).send().await {
+            Ok(head) => {
+                Ok(Some(head.content_length().and_then(|size| u64::try_from(size).ok()).unwrap_or_default()))
+            }
+            Err(error) if error.raw_response().is_some_and(|r| r.status().as_u16() == 404) => Ok(None),
+            Err(error) => Err(self.failure(&format!("looking for {key}"), &error)),
+        }
     }
 
     fn failure<E>(&self, doing: &str, error: &SdkError<E>) -> Error

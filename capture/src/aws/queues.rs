@@ -132,6 +132,53 @@ impl Queues {
     }
 }
 
+/// A queue for the answers to one command, beside the stream's own.
+#[derive(Clone, Debug)]
+pub struct AckQueue {
+    client: Client,
+    /// Where it is.
+    pub url: String,
+}
+
+impl AckQueue {
+    /// Makes one, called like the stream's queue for acknowledgements with `-replay-` and eight random digits behind it, so that
+    /// who may send there may send here.
+    ///
+    /// # Errors
+    /// If SQS refuses or can't be reached.
+    pub async fn create(sdk: &SdkConfig, acks_url: &str) -> Result<Self> {
+        /// Long enough for whoever looks away, short enough that nothing old is left.
+        const KEPT_SECONDS: &str = "3600";
+        let client = Client::new(sdk);
+        let name = acks_url.rsplit('/').next().unwrap_or("re_dms-acks");
+        let random = uuid::Uuid::new_v4().simple().to_string();
+        // SQS takes 80 characters.
+        let name = format!("{}-replay-{}", &name[..name.floor_char_boundary(60)], &random[..8]);
+        let create = client.create_queue().queue_name(name);
+        let create = create.attributes(QueueAttributeName::MessageRetentionPeriod, KEPT_SECONDS);
+        let made = create.send().await.map_err(|error| {
+            let what =
+                format!("no queue can be made for the loader's answers: {}", DisplayErrorContext(&error));
+            Error::fatal(
+                Who::Queue,
+                what,
+                "give your role sqs:CreateQueue and sqs:DeleteQueue on queues named like the ack queue",
+            )
+        })?;
+        let url = made.queue_url.ok_or_else(|| {
+            Error::fatal(Who::Queue, "SQS made a queue and does not say where", "report this as a bug")
+        })?;
+        Ok(Self { client, url })
+    }
+
+    /// Removes it. Should that fail it stays, empty within the hour.
+    pub async fn remove(&self) {
+        if let Err(error) = self.client.delete_queue().queue_url(&self.url).send().await {
+            tracing::warn!(queue = %self.url, error = %DisplayErrorContext(&error), "the queue stays");
+        }
+    }
+}
+
 fn failure<E>(key: &str, error: &SdkError<E>) -> Error
 where
     E: ProvideErrorMetadata + std::error::Error + 'static,

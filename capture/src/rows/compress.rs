@@ -31,7 +31,7 @@ impl Codec {
         }
     }
 
-    pub(super) fn compress(self, text: &[u8]) -> Result<Vec<u8>, RenderError> {
+    pub(crate) fn compress(self, text: &[u8]) -> Result<Vec<u8>, RenderError> {
         match self {
             Codec::Gzip(level) => gzip(text, level),
             Codec::Zstd(level) => {

@@ -1,7 +1,25 @@
 //! CSV fields as `COPY … FORMAT CSV NULL AS '\0'` reads them (`redshift.md`, 1.2 and 1.3).
 
 /// NULL in every column: no text of PostgreSQL's can hold this byte.
-pub(super) const NULL: u8 = 0;
+pub(crate) const NULL: u8 = 0;
+
+/// Writes a line of fields that are written as a data file has them, and nothing beside. It is never empty.
+pub(crate) fn push_bare_row<'a>(fields: impl Iterator<Item = Option<&'a [u8]>>, out: &mut Vec<u8>) {
+    let start = out.len();
+    for (position, field) in fields.enumerate() {
+        if position > 0 {
+            out.push(b',');
+        }
+        match field {
+            None => out.push(NULL),
+            Some(value) => push_field(value, out),
+        }
+    }
+    if out.len() == start {
+        out.extend_from_slice(b"\"\"");
+    }
+    out.push(b'\n');
+}
 
 /// Writes one field, quoted only if it must be.
 pub(super) fn push_field(value: &[u8], out: &mut Vec<u8>) {
@@ -81,6 +99,18 @@ mod tests {
         for value in ["", "plain", "a,b", "\"", "\"\"", "say \"so\"", " \"a\" "] {
             assert_eq!(unquoted(field(value).into_bytes()), value.as_bytes());
         }
+    }
+
+    #[test]
+    fn a_bare_row_is_never_empty() {
+        let line = |fields: &[Option<&str>]| {
+            let mut out = Vec::new();
+            push_bare_row(fields.iter().map(|field| field.map(str::as_bytes)), &mut out);
+            String::from_utf8(out).unwrap()
+        };
+        assert_eq!(line(&[Some("")]), "\"\"\n");
+        assert_eq!(line(&[None]), "\0\n");
+        assert_eq!(line(&[Some("a,"), None, Some("")]), "\"a,\",\0,\n");
     }
 
     #[test]

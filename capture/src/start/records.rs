@@ -14,17 +14,17 @@ const FORMAT: u32 = 1;
 
 /// `stream.json`: which epoch the stream is in.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct StreamRecord {
+pub(crate) struct StreamRecord {
     format: u32,
     stream: String,
     slot: String,
     #[serde(flatten)]
-    pub(super) state: StreamState,
+    pub(crate) state: StreamState,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "state", rename_all = "snake_case")]
-pub(super) enum StreamState {
+pub(crate) enum StreamState {
     /// The slot is about to be made, or was made a moment ago.
     Creating,
     /// The stream runs, or ran.
@@ -47,7 +47,7 @@ impl StreamRecord {
     }
 
     /// What S3 has, if it has one.
-    pub(super) async fn read(objects: &Objects, layout: &StreamLayout) -> Result<Option<Self>> {
+    pub(crate) async fn read(objects: &Objects, layout: &StreamLayout) -> Result<Option<Self>> {
         let key = layout.stream_json();
         let Some(json) = objects.get(&key).await? else { return Ok(None) };
         let malformed = |what: String| {

@@ -13,6 +13,7 @@ mod matrix;
 mod ownership;
 mod policies;
 mod quarantine;
+mod replay;
 mod replication;
 mod schema_changes;
 mod set_back;

@@ -3,7 +3,9 @@
 mod init;
 mod logging;
 mod plan;
+mod replay;
 mod run;
+mod segments;
 mod tables;
 
 use std::path::PathBuf;
@@ -26,6 +28,8 @@ enum Command {
     Tables(tables::Tables),
     Plan(plan::Plan),
     Init(init::Init),
+    Segments(segments::Segments),
+    Replay(replay::Replay),
 }
 
 /// What a command comes to: whatever went wrong is told as it prints itself.
@@ -52,6 +56,8 @@ fn main() -> ExitCode {
         Command::Tables(tables) => tables.execute(),
         Command::Plan(plan) => plan.execute(),
         Command::Init(init) => init.execute(),
+        Command::Segments(segments) => segments.execute(),
+        Command::Replay(replay) => replay.execute(),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,0 +1,228 @@
+//! What is announced: the stream's own segments, or those of a replay, which are made as their turn comes.
+
+use std::future::Future;
+use std::pin::Pin;
+
+use bytes::Bytes;
+use futures_util::stream::{Stream, TryStreamExt as _};
+use re_dms_shared::Lsn;
+use re_dms_shared::manifest::{Manifest, sha256_hex};
+use re_dms_shared::message::{FORMAT, SegmentStaged};
+use re_dms_shared::s3_layout::StreamLayout;
+
+use super::derive::Derivation;
+use super::refused;
+use crate::aws::PutOnce;
+use crate::config::Config;
+use crate::error::{Error, Result, Who};
+use crate::history::History;
+use crate::segments::Archive;
+
+/// A segment that can be announced.
+#[derive(Clone, Debug)]
+pub(super) struct Ready {
+    pub(super) message: SegmentStaged,
+    /// The segment of the history that it comes from.
+    pub(super) origin: u64,
+    pub(super) end_lsn: Lsn,
+}
+
+/// Segments by number.
+pub(super) trait Feed {
+    /// The stream whose ledger they go into.
+    fn stream(&self) -> &str;
+
+    /// The first one that may not be loaded yet.
+    fn first(&self) -> u64;
+
+    /// This segment; none behind the last one.
+    fn segment(&mut self, seq: u64, acks_url: &str) -> impl Future<Output = Result<Option<Ready>>>;
+}
+
+fn message(
+    layout: &StreamLayout,
+    bucket: &str,
+    acks_url: &str,
+    manifest: &Manifest,
+    sha256: String,
+) -> SegmentStaged {
+    SegmentStaged {
+        format: FORMAT,
+        stream: manifest.stream.clone(),
+        epoch: manifest.epoch.clone(),
+        seq: manifest.seq,
+        bucket: bucket.to_owned(),
+        manifest_key: layout.segment(&manifest.epoch, manifest.seq).manifest(),
+        manifest_sha256: sha256,
+        ack_queue_url: acks_url.to_owned(),
+    }
+}
+
+/// The stream's own.
+pub(super) struct OwnFeed<'a> {
+    archive: &'a Archive,
+    first: u64,
+    to: u64,
+}
+
+impl<'a> OwnFeed<'a> {
+    pub(super) fn new(archive: &'a Archive, to: u64) -> Self {
+        Self { archive, first: 1, to }
+    }
+
+    pub(super) fn begin_at(&mut self, first: u64) {
+        self.first = first;
+    }
+}
+
+impl Feed for OwnFeed<'_> {
+    fn stream(&self) -> &str {
+        &self.archive.stream
+    }
+
+    fn first(&self) -> u64 {
+        self.first
+    }
+
+    async fn segment(&mut self, seq: u64, acks_url: &str) -> Result<Option<Ready>> {
+        if seq > self.to {
+            return Ok(None);
+        }
+        let Archive { objects, layout, .. } = self.archive;
+        let staged = self.archive.history().segment(seq).await?;
+        let staged = staged.ok_or_else(|| {
+            refused(
+                format!("segment {seq} is gone from S3"),
+                "restore it: Redshift can't be brought beyond it",
+            )
+        })?;
+        let message = message(layout, objects.bucket(), acks_url, &staged.manifest, staged.sha256);
+        Ok(Some(Ready { message, origin: seq, end_lsn: staged.manifest.end_lsn }))
+    }
+}
+
+/// A replay's: derived from the history's one after the other, each written once.
+pub(super) struct DerivedFeed<'a> {
+    archive: &'a Archive,
+    layout: StreamLayout,
+    stream: String,
+    derivation: Derivation,
+    origins: Pin<Box<dyn Stream<Item = Result<Manifest>> + 'a>>,
+    /// The history's last one.
+    to: u64,
+    /// Loaded as far as receipts tell: what is there already is not written again.
+    loaded: u64,
+    /// How many are made.
+    made: u64,
+    is_end: bool,
+}
+
+impl<'a> DerivedFeed<'a> {
+    pub(super) async fn new(
+        config: &Config,
+        archive: &'a Archive,
+        stream: &str,
+        derivation: Derivation,
+        (origins, to): (Pin<Box<dyn Stream<Item = Result<Manifest>> + 'a>>, u64),
+    ) -> Result<Self> {
+        let layout = StreamLayout::new(&config.s3.prefix, stream);
+        let history = History::new(&archive.objects, &layout, &archive.epoch);
+        let loaded = match history.range().await? {
+            Some((first, last)) => history.last_loaded(first, last).await?,
+            None => 0,
+        };
+        Ok(Self {
+            archive,
+            layout,
+            stream: stream.to_owned(),
+            derivation,
+            origins,
+            to,
+            loaded,
+            made: 0,
+            is_end: false,
+        })
+    }
+
+    /// Makes the next one; false at the end.
+    async fn make(&mut self) -> Result<Option<Ready>> {
+        while !self.is_end {
+            let origin = self.origins.try_next().await?.filter(|origin| origin.seq <= self.to);
+            let Some(origin) = origin else {
+                self.is_end = true;
+                break;
+            };
+            let Some(manifest) = self.derivation.next(&origin) else { continue };
+            let sha256 = self.write(&manifest).await?;
+            self.derivation.made(manifest.seq, sha256.clone());
+            self.made = manifest.seq;
+            let bucket = self.archive.objects.bucket();
+            let message = message(&self.layout, bucket, "", &manifest, sha256);
+            return Ok(Some(Ready { message, origin: origin.seq, end_lsn: manifest.end_lsn }));
+        }
+        Ok(None)
+    }
+
+    /// Returns the checksum of the one that is there.
+    async fn write(&self, manifest: &Manifest) -> Result<String> {
+        let json = manifest.to_json().map_err(|error| {
+            Error::fatal(Who::Stream, format!("a manifest can't be written: {error}"), "report this as a bug")
+        })?;
+        let history = History::new(&self.archive.objects, &self.layout, &self.archive.epoch);
+        if manifest.seq > self.loaded {
+            let key = self.layout.segment(&manifest.epoch, manifest.seq).manifest();
+            let json = Bytes::from(json);
+            if self.archive.objects.put_once(&key, json.clone()).await? == PutOnce::Written {
+                return Ok(sha256_hex(&json));
+            }
+        } else if manifest.seq < self.loaded {
+            // Only the last one's checksum is named by one that is not loaded.
+            return Ok(sha256_hex(&json));
+        }
+        let there = history.segment(manifest.seq).await?.ok_or_else(|| {
+            let hint = "choose another --stream NAME";
+            refused(format!("segment {} of {} vanished from S3", manifest.seq, self.stream), hint)
+        })?;
+        // Another version of this program may write the same with other words.
+        if (there.manifest.end_lsn, &there.manifest.steps) == (manifest.end_lsn, &manifest.steps) {
+            return Ok(there.sha256);
+        }
+        let what = format!("segment {} of {} on S3 is another one", manifest.seq, self.stream);
+        Err(refused(what, "give the replay another --stream NAME"))
+    }
+}
+
+impl Feed for DerivedFeed<'_> {
+    fn stream(&self) -> &str {
+        &self.stream
+    }
+
+    fn first(&self) -> u64 {
+        self.loaded + 1
+    }
+
+    async fn segment(&mut self, seq: u64, acks_url: &str) -> Result<Option<Ready>> {
+        let mut found = None;
+        while self.made < seq && !self.is_end {
+            found = self.make().await?;
+        }
+        if found.as_ref().is_none_or(|ready| ready.message.seq != seq) {
+            if seq > self.made {
+                return Ok(None);
+            }
+            // It is asked for once more.
+            let history = History::new(&self.archive.objects, &self.layout, &self.archive.epoch);
+            let staged = history.segment(seq).await?.ok_or_else(|| {
+                let hint = "choose another --stream NAME";
+                refused(format!("segment {seq} of {} vanished from S3", self.stream), hint)
+            })?;
+            let bucket = self.archive.objects.bucket();
+            let message = message(&self.layout, bucket, "", &staged.manifest, staged.sha256);
+            found = Some(Ready { message, origin: 0, end_lsn: staged.manifest.end_lsn });
+        }
+        Ok(found.map(|mut ready| {
+            acks_url.clone_into(&mut ready.message.ack_queue_url);
+            ready
+        }))
+    }
+}
