@@ -4,7 +4,7 @@
 //! connection's protocol), [`receive`], [`persist`] over the local [`wal`], [`collect`] over [`pgoutput`],
 //! [`relations`] and the [`batch`], [`stage`] over [`rows`], and [`announce`]. What the stream was before this process
 //! is found by [`start`] and [`history`]; what the source held before the stream comes by the initial [`copy`];
-//! [`init`] prepares a source.
+//! [`init`] prepares a source. How the source is reached is [`tls`]'s and [`credentials`]' business.
 
 pub mod announce;
 pub mod aws;
@@ -13,6 +13,7 @@ mod catalog;
 pub mod collect;
 pub mod config;
 pub mod copy;
+pub mod credentials;
 pub mod error;
 pub mod flight;
 pub mod foresee;
@@ -20,6 +21,7 @@ pub mod history;
 pub mod hmac;
 pub mod init;
 mod look_around;
+pub mod overview;
 pub mod persist;
 pub mod pgoutput;
 pub mod progress;
@@ -38,4 +40,5 @@ pub mod start;
 pub mod status;
 pub mod tables;
 mod threads;
+pub mod tls;
 pub mod wal;

@@ -4,6 +4,7 @@ mod init;
 mod logging;
 mod plan;
 mod run;
+mod status;
 mod tables;
 
 use std::path::PathBuf;
@@ -23,6 +24,7 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     Run(run::Run),
+    Status(status::Status),
     Tables(tables::Tables),
     Plan(plan::Plan),
     Init(init::Init),
@@ -49,6 +51,7 @@ impl ConfigFile {
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Run(run) => run.execute(),
+        Command::Status(status) => status.execute(),
         Command::Tables(tables) => tables.execute(),
         Command::Plan(plan) => plan.execute(),
         Command::Init(init) => init.execute(),
