@@ -7,6 +7,7 @@ mod batch;
 mod columns;
 mod copy;
 mod log;
+mod login;
 mod patterns;
 mod reader;
 mod secret;
@@ -22,6 +23,7 @@ pub use aws::{AwsConfig, QueueConfig, S3Config};
 pub use batch::BatchConfig;
 pub use copy::CopyConfig;
 pub use log::{LogConfig, LogFormat};
+pub use login::{LoginConfig, PasswordFrom};
 pub use patterns::TablePatterns;
 use reader::Reader;
 pub use reader::{ConfigErrors, Problem};
@@ -97,7 +99,8 @@ fn read(reader: &mut Reader) -> Option<Config> {
     let stream = reader.required("stream", stream_name);
     let own_name = format!("re_dms_{}", stream.as_deref().unwrap_or("main"));
     let data_dir = reader.required("data_dir", |text| Ok(PathBuf::from(text)));
-    let source = SourceConfig::read(reader, &own_name);
+    let aws = AwsConfig::read(reader);
+    let source = SourceConfig::read(reader, &own_name, &aws);
     let target = TargetNames::read(reader);
     let tables = TableSettings::read(reader);
     let slot = SlotConfig::read(reader, own_name);
@@ -105,7 +108,6 @@ fn read(reader: &mut Reader) -> Option<Config> {
     let batch = BatchConfig::read(reader);
     let s3 = S3Config::read(reader);
     let queues = QueueConfig::read(reader);
-    let aws = AwsConfig::read(reader);
     let log = LogConfig::read(reader);
     Some(Config {
         stream: stream?,

@@ -5,7 +5,7 @@
 //! [`relations`] and the [`batch`], [`stage`] over [`rows`], and [`announce`]. What the stream was before this process
 //! is found by [`start`] and [`history`]; what the source held before the stream comes by the initial [`copy`], and again
 //! by [`resync`]; [`init`] prepares a source. What is on S3 is read by [`segments`] and loaded again by [`replay`], which
-//! [`checkpoint`] keeps short.
+//! [`checkpoint`] keeps short. How the source is reached is [`tls`]'s and [`credentials`]' business.
 
 pub mod announce;
 pub mod aws;
@@ -15,6 +15,7 @@ pub mod checkpoint;
 pub mod collect;
 pub mod config;
 pub mod copy;
+pub mod credentials;
 pub mod error;
 pub mod flight;
 pub mod foresee;
@@ -22,6 +23,7 @@ pub mod history;
 pub mod hmac;
 pub mod init;
 mod look_around;
+pub mod overview;
 pub mod persist;
 pub mod pgoutput;
 pub mod progress;
@@ -43,4 +45,5 @@ pub mod start;
 pub mod status;
 pub mod tables;
 mod threads;
+pub mod tls;
 pub mod wal;

@@ -9,6 +9,7 @@ use re_dms_shared::lsn::{Confirmed, Received};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::config::Config;
+use crate::credentials;
 use crate::error::{Error, Result, Who};
 use crate::persist::Arrival;
 use crate::progress::Progress;
@@ -337,15 +338,12 @@ fn shutting_down() -> Error {
 /// # Errors
 /// If the source can't be reached or does not let us in.
 pub async fn connect(config: &Config) -> Result<ReplicationClient> {
-    let params = connect_params(config).map_err(|error| failure(&error))?;
+    let params = connect_params(config).await.map_err(|error| failure(&error))?;
     ReplicationClient::connect(&params).await.map_err(|error| failure(&error))
 }
 
-pub(crate) fn connect_params(config: &Config) -> Result<ConnectParams, ReplicationError> {
-    let mut params = ConnectParams::from_url(config.source.url.reveal())?;
-    if let Some(password) = &config.source.password {
-        params = params.with_password(password.reveal());
-    }
+pub(crate) async fn connect_params(config: &Config) -> Result<ConnectParams, ReplicationError> {
+    let mut params = credentials::connect_params(&config.source).await?;
     if let Some(size) = config.source.decoding_work_mem {
         // The server's own unit for a number without one is kB.
         let kilobytes = (size.bytes() >> 10).max(64);

@@ -41,7 +41,7 @@ use crate::slot_watch::SlotWatch;
 use crate::source::Source;
 use crate::stage::{Stager, StreamIdentity};
 use crate::start::{self, Place, PositionRecord};
-use crate::status::StatusFile;
+use crate::status::{Published, StatusFile};
 use crate::threads;
 use crate::wal::LocalWal;
 
@@ -187,6 +187,9 @@ impl Stream {
         // Nobody is waited for here: they end with the process.
         let mut background = JoinSet::new();
         background.spawn(status.clone().follow(progress.subscribe()));
+        let interval = config.s3.status_interval;
+        let published = Published::new(status.clone(), objects.clone(), layout.status_json(), interval);
+        background.spawn(published.clone().follow(Arc::clone(&progress)));
         background.spawn(anchor(
             Arc::clone(&config),
             Arc::clone(&progress),
@@ -298,6 +301,7 @@ impl Stream {
                 outcome.as_ref().err().map(|error| (error.who, error.to_string())).into_iter().collect();
         });
         status.stopped(&progress.now());
+        published.stopped(&progress).await;
         outcome
     }
 }

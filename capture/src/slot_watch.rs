@@ -84,7 +84,7 @@ impl SlotWatch {
     }
 
     async fn connect(&self) -> Result<ReplicationClient, ReplicationError> {
-        ReplicationClient::connect(&receive::connect_params(&self.config)?).await
+        ReplicationClient::connect(&receive::connect_params(&self.config).await?).await
     }
 
     async fn look_on(&self, client: &mut ReplicationClient) -> ReplicationError {

@@ -6,19 +6,19 @@ mod definition;
 mod requests;
 mod snapshot;
 
-use std::time::Duration;
-
 use re_dms_shared::{Lsn, types};
-use tokio_postgres::config::SslMode;
 use tokio_postgres::error::SqlState;
-use tokio_postgres::{Client, NoTls};
+use tokio_postgres::{Client, Connection, NoTls};
 
 use crate::batch::SourceColumn;
 use crate::config::SourceConfig;
+use crate::credentials;
 use crate::error::{Error, Result, Who};
 use crate::relations::{CatalogTable, PrimaryKey};
+use crate::replication::ReplicationError;
 use crate::sql;
 use crate::start::PublishedTable;
+use crate::tls::TlsError;
 pub use requests::FoundTable;
 pub(crate) use snapshot::copy_failure;
 pub use snapshot::{CopyTraits, Leaf, Locked, StreamTable};
@@ -52,15 +52,14 @@ impl Source {
     /// # Errors
     /// If PostgreSQL can't be reached or does not let us in.
     pub async fn connect(config: &SourceConfig) -> Result<Self> {
-        let mut options = parse_url(config)?;
-        options.application_name("re_dms").connect_timeout(Duration::from_secs(10));
-        let (client, connection) = options.connect(NoTls).await.map_err(|error| connect_failure(&error))?;
-        tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "a connection for SQL ended");
-            }
-        });
-        Ok(Self { client })
+        let told = |error: ReplicationError| Error::told(Who::Source, error.is_transient(), &error);
+        let params = credentials::connect_params(config).await.map_err(told)?;
+        let connector = params.tls().connector().map_err(|error| told(error.into()))?;
+        let client = match connector {
+            None => drive(params.sql().connect(NoTls).await),
+            Some(connector) => drive(params.sql().connect(connector).await),
+        };
+        Ok(Self { client: client.map_err(|error| connect_failure(&error))? })
     }
 
     /// Can this server be a source at all?
@@ -109,6 +108,15 @@ impl Source {
     /// If the server can't be asked.
     pub async fn database(&self) -> Result<String> {
         Ok(self.query_one("SELECT current_database()::text").await?.get(0))
+    }
+
+    /// Is this connection encrypted?
+    ///
+    /// # Errors
+    /// If the server can't be asked.
+    pub async fn is_encrypted(&self) -> Result<bool> {
+        let sql = "SELECT COALESCE((SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()), false)";
+        Ok(self.query_one(sql).await?.get(0))
     }
 
     /// A slot, if there is one of this name.
@@ -361,31 +369,20 @@ impl Source {
     }
 }
 
-/// The URL's options, with the password that may come separately.
-///
-/// # Errors
-/// If the URL asks for TLS, which this version does not speak yet.
-pub fn parse_url(config: &SourceConfig) -> Result<tokio_postgres::Config> {
-    // The parser does not know `allow`, which means the same here.
-    let url = config.url.reveal().replace("sslmode=allow", "sslmode=disable");
-    let mut options: tokio_postgres::Config = url.parse().map_err(|_| {
-        Error::fatal(
-            Who::Source,
-            "source.url is no connection URL",
-            "expected postgres://user@host:5432/database",
-        )
-    })?;
-    if let Some(password) = &config.password {
-        options.password(password.reveal());
-    }
-    if options.get_ssl_mode() == SslMode::Require {
-        return Err(Error::fatal(
-            Who::Source,
-            "source.url asks for TLS (sslmode=require), which this version does not speak yet",
-            "connect through a tunnel or a private network with sslmode=disable",
-        ));
-    }
-    Ok(options)
+/// Lets a connection do its work beside its client's.
+fn drive<S, T>(
+    connected: Result<(Client, Connection<S, T>), tokio_postgres::Error>,
+) -> Result<Client, tokio_postgres::Error>
+where
+    Connection<S, T>: Future<Output = Result<(), tokio_postgres::Error>> + Send + 'static,
+{
+    let (client, connection) = connected?;
+    tokio::spawn(async move {
+        if let Err(error) = connection.await {
+            tracing::debug!(%error, "a connection for SQL ended");
+        }
+    });
+    Ok(client)
 }
 
 /// The server's own words, which hold no row values for the statements that are sent here.
@@ -409,7 +406,15 @@ fn failure(doing: &str, error: &tokio_postgres::Error) -> Error {
 fn connect_failure(error: &tokio_postgres::Error) -> Error {
     let Some(code) = error.code() else {
         // tokio-postgres's text for I/O errors names the cause only in its source
-        let cause = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
+        let source = std::error::Error::source(error);
+        if let Some(error) = source.and_then(|source| source.downcast_ref::<TlsError>()) {
+            return Error::told(Who::Source, error.is_transient(), error);
+        }
+        let cause = source.map(ToString::to_string).unwrap_or_default();
+        if cause == "server does not support TLS" {
+            let error = TlsError::Refused { address: "the host that source.url names".to_owned() };
+            return Error::told(Who::Source, false, &error);
+        }
         let what = format!("PostgreSQL can't be reached: {error}: {cause}");
         return Error::passing(
             Who::Source,

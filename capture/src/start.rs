@@ -21,7 +21,7 @@ use crate::history::{History, read_shapes};
 use crate::relations::KnownTables;
 use crate::replication::{FAILOVER_SINCE, ReplicationClient, ReplicationError};
 use crate::source::{SlotState, Source, StreamTable};
-pub use records::PositionRecord;
+pub use records::{PositionRecord, current_epoch};
 pub(crate) use records::{StreamRecord, StreamState};
 pub use tables::{PublishedTable, check as check_tables};
 pub use timeline::follow as follow_timeline;

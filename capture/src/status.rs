@@ -1,4 +1,6 @@
-//! `status.json` in the data folder: what the capture is doing, for people and for scripts.
+//! `status.json` in the data folder, and now and then on S3: what the capture is doing, for people and for scripts.
+
+mod published;
 
 use std::fs::{self, File};
 use std::io;
@@ -10,6 +12,7 @@ use re_dms_shared::status::{CaptureState, CaptureStatus, FORMAT, NeedsResync};
 use tokio::sync::watch;
 
 use crate::progress::Snapshot;
+pub use published::Published;
 
 /// Written no more often than this.
 const INTERVAL: Duration = Duration::from_millis(250);
@@ -42,11 +45,7 @@ impl StatusFile {
         let mut failed = false;
         loop {
             let snapshot = progress.borrow_and_update().clone();
-            let state = match &snapshot {
-                Snapshot { disk_full: true, .. } => CaptureState::DiskFull,
-                Snapshot { streaming: true, .. } => CaptureState::Streaming,
-                _ => CaptureState::Connecting,
-            };
+            let state = state(&snapshot);
             let file = self.clone();
             // A disk that hangs holds up this file and nothing else.
             let written = tokio::task::spawn_blocking(move || file.write(&snapshot, state)).await;
@@ -73,7 +72,11 @@ impl StatusFile {
 
     /// Nobody's correctness hangs on this file.
     fn write(&self, snapshot: &Snapshot, state: CaptureState) -> io::Result<()> {
-        let status = CaptureStatus {
+        self.replace(&serde_json::to_vec_pretty(&self.status(snapshot, state))?)
+    }
+
+    fn status(&self, snapshot: &Snapshot, state: CaptureState) -> CaptureStatus {
+        CaptureStatus {
             format: FORMAT,
             stream: self.stream.clone(),
             epoch: self.epoch.clone(),
@@ -111,8 +114,7 @@ impl StatusFile {
                 .map(|(table, reason)| NeedsResync { table: table.clone(), reason: reason.clone() })
                 .collect(),
             last_error: snapshot.last_error().map(str::to_owned),
-        };
-        self.replace(&serde_json::to_vec_pretty(&status)?)
+        }
     }
 
     /// By renaming; on a full disk, which has no room for a second file, over the old one.
@@ -135,6 +137,15 @@ impl StatusFile {
         let before = usize::try_from(file.metadata()?.len()).unwrap_or_default();
         text.resize(text.len().max(before), b'\n');
         file.write_all_at(&text, 0)
+    }
+}
+
+/// What a capture that has not ended is doing.
+fn state(snapshot: &Snapshot) -> CaptureState {
+    match snapshot {
+        Snapshot { disk_full: true, .. } => CaptureState::DiskFull,
+        Snapshot { streaming: true, .. } => CaptureState::Streaming,
+        _ => CaptureState::Connecting,
     }
 }
 

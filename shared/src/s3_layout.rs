@@ -3,6 +3,7 @@
 //! ```text
 //! {prefix}/{stream}/stream.json                                    the stream's current epoch
 //! {prefix}/{stream}/replay.json                                    instead of it: a replay into other tables
+//! {prefix}/{stream}/status.json                                    what the capture told of itself last
 //! {prefix}/{stream}/{epoch}/position.json                          how far an idle stream was confirmed
 //! {prefix}/{stream}/{epoch}/copy.json                              the tables of the initial copy
 //! {prefix}/{stream}/{epoch}/copied.json                            the same once it is done, with their snapshots
@@ -39,6 +40,12 @@ impl StreamLayout {
     #[must_use]
     pub fn stream_json(&self) -> String {
         format!("{}/stream.json", self.root)
+    }
+
+    /// What the capture told of itself last.
+    #[must_use]
+    pub fn status_json(&self) -> String {
+        format!("{}/status.json", self.root)
     }
 
     /// How far an idle stream was confirmed: see [`crate::epoch`] and the capture's start.

@@ -13,6 +13,8 @@ pub struct Aws {
     pub s3: aws_sdk_s3::Client,
     /// SQS.
     pub sqs: aws_sdk_sqs::Client,
+    /// Secrets Manager.
+    pub secrets: aws_sdk_secretsmanager::Client,
     lambda: aws_sdk_lambda::Client,
     function: String,
     /// The bucket of the segments.
@@ -36,6 +38,7 @@ impl Aws {
         Ok(Self {
             s3: aws_sdk_s3::Client::from_conf(s3),
             sqs: aws_sdk_sqs::Client::new(&sdk),
+            secrets: aws_sdk_secretsmanager::Client::new(&sdk),
             lambda: aws_sdk_lambda::Client::new(&sdk),
             function: sandbox.text("function_name")?.to_owned(),
             bucket: sandbox.text("bucket")?.to_owned(),

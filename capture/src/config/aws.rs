@@ -12,6 +12,8 @@ pub struct S3Config {
     pub bucket: String,
     /// Prefix of all keys; may be empty.
     pub prefix: String,
+    /// How often the status is put there; none for never.
+    pub status_interval: Option<Duration>,
 }
 
 /// How capture and loader talk.
@@ -44,7 +46,9 @@ impl S3Config {
     pub(super) fn read(reader: &mut Reader) -> Option<Self> {
         let bucket = reader.required("s3.bucket", bucket_name);
         let prefix = reader.or_default("s3.prefix", |text| Ok(text.to_owned()), "re_dms".to_owned());
-        Some(Self { bucket: bucket?, prefix })
+        let default = Some(Duration::from_secs(15));
+        let status_interval = reader.or_default("s3.status_interval", units::duration_or_never, default);
+        Some(Self { bucket: bucket?, prefix, status_interval })
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use re_dms_shared::columns::Columns;
 
 use super::reader::Reader;
-use super::{ByteSize, Secret, TablePatterns, columns, patterns, units};
+use super::{AwsConfig, ByteSize, LoginConfig, Secret, TablePatterns, columns, patterns, units};
 use crate::replication::{ConnectParams, ReplicationError};
 
 /// Where changes come from.
@@ -13,8 +13,8 @@ use crate::replication::{ConnectParams, ReplicationError};
 pub struct SourceConfig {
     /// A connection URL or keyword string, as libpq takes it.
     pub url: Secret,
-    /// Instead of a password in the URL.
-    pub password: Option<Secret>,
+    /// How the source lets us in.
+    pub login: LoginConfig,
     /// The publication's name.
     pub publication: String,
     /// What the server may use to decode this stream before it sends transactions in progress; none for its own
@@ -31,19 +31,22 @@ pub struct SourceConfig {
 }
 
 impl SourceConfig {
-    pub(super) fn read(reader: &mut Reader, own_name: &str) -> Option<Self> {
+    pub(super) fn read(reader: &mut Reader, own_name: &str, aws: &AwsConfig) -> Option<Self> {
         let url = reader.required("source.url", connection_url);
-        let password = reader.optional("source.password", |text| Ok(Secret::new(text.to_owned())));
+        let login = LoginConfig::read(reader, url.as_ref(), aws);
         let publication = reader.or_default("source.publication", identifier, own_name.to_owned());
         let decoding_work_mem = reader.optional("source.decoding_work_mem", units::bytes);
-        let look_interval =
-            reader.or_default("source.look_interval", duration_or_never, Some(Duration::from_secs(60)));
+        let look_interval = reader.or_default(
+            "source.look_interval",
+            units::duration_or_never,
+            Some(Duration::from_secs(60)),
+        );
         let include = reader.list("source.include", patterns::pattern, &["*.*"]);
         let exclude = reader.list("source.exclude", patterns::pattern, &[]);
         let (columns, hash_key) = columns::read(reader);
         Some(Self {
             url: url?,
-            password,
+            login,
             publication,
             decoding_work_mem,
             look_interval,
@@ -70,8 +73,4 @@ fn connection_url(text: &str) -> Result<Secret, String> {
         }
         other => format!("can't be used: {other}"),
     })
-}
-
-fn duration_or_never(text: &str) -> Result<Option<Duration>, String> {
-    if text == "never" { Ok(None) } else { units::duration(text).map(Some) }
 }

@@ -60,6 +60,10 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
     }
 }
 
+pub(super) fn duration_or_never(text: &str) -> Result<Option<Duration>, String> {
+    if text == "never" { Ok(None) } else { duration(text).map(Some) }
+}
+
 pub(super) fn boolean(text: &str) -> Result<bool, String> {
     match text {
         "true" => Ok(true),

@@ -12,6 +12,7 @@ use super::params::{Address, ConnectParams};
 use super::socket::Socket;
 use super::stream::ReplicationStream;
 use crate::sql;
+use crate::tls::Connector;
 
 /// The output plugin: always there, and the one that publications work with.
 const PLUGIN: &str = "pgoutput";
@@ -102,9 +103,11 @@ impl ReplicationClient {
     /// # Errors
     /// If no host can be reached, or the login fails.
     pub async fn connect(params: &ConnectParams) -> Result<Self, ReplicationError> {
+        let connector = params.tls.connector()?;
         let mut last_error = ReplicationError::Url { reason: "it names no host".to_owned() };
         for address in &params.addresses {
-            match timeout(params.connect_timeout, Self::connect_to(address, params)).await {
+            let connecting = Self::connect_to(address, connector.as_ref(), params);
+            match timeout(params.connect_timeout, connecting).await {
                 Ok(Ok(client)) => return Ok(client),
                 Ok(Err(error @ ReplicationError::Connect { .. })) => last_error = error,
                 Ok(Err(error)) => return Err(error),
@@ -117,13 +120,21 @@ impl ReplicationClient {
         Err(last_error)
     }
 
-    async fn connect_to(address: &Address, params: &ConnectParams) -> Result<Self, ReplicationError> {
+    async fn connect_to(
+        address: &Address,
+        connector: Option<&Connector>,
+        params: &ConnectParams,
+    ) -> Result<Self, ReplicationError> {
         let socket = match address {
             Address::Tcp { host, port } => Socket::tcp(host, *port).await,
             Address::Unix { folder, port } => Socket::unix(folder, *port).await,
         };
-        let socket =
+        let mut socket =
             socket.map_err(|source| ReplicationError::Connect { address: address.to_string(), source })?;
+        // A socket in the file system needs none, whatever the URL says.
+        if let (Some(connector), Address::Tcp { host, port }) = (connector, address) {
+            socket = socket.encrypted(connector, host, *port).await?;
+        }
         let mut connection = Connection::new(socket);
         let version = log_in(&mut connection, params).await?;
         let digits: String = version.chars().take_while(char::is_ascii_digit).collect();

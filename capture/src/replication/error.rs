@@ -4,6 +4,7 @@ use std::io;
 use std::time::Duration;
 
 use super::server_error::ServerError;
+use crate::tls::TlsError;
 
 /// The replication connection failed. No variant holds a password or a row's value.
 #[derive(Debug, thiserror::Error)]
@@ -14,14 +15,24 @@ pub enum ReplicationError {
         /// Why.
         reason: String,
     },
-    /// The URL asks for encryption.
-    #[error(
-        "source.url asks for sslmode={mode}, and the replication connection has no TLS yet (hint: use sslmode=disable or prefer on a private network, or a TLS tunnel on this host)"
-    )]
-    TlsUnsupported {
-        /// The mode.
-        mode: String,
+    /// There is no TLS as the URL asks for it.
+    #[error("{0}")]
+    Tls(#[from] TlsError),
+    /// The password could not be had.
+    #[error("{what} (hint: {hint})")]
+    Credentials {
+        /// What happened.
+        what: String,
+        /// What to do.
+        hint: String,
+        /// Trying again may help.
+        transient: bool,
     },
+    /// The URL asks for a login that is tied to the TLS connection, and the server does not offer one.
+    #[error(
+        "source.url asks for channel_binding=require, and the server offers no SCRAM login with it (hint: it takes TLS, and scram-sha-256 in pg_hba.conf)"
+    )]
+    ChannelBinding,
     /// No host of the URL could be reached.
     #[error(
         "can't connect to PostgreSQL at {address}: {source} (hint: is it running there, and may this host reach it?)"
@@ -48,7 +59,9 @@ pub enum ReplicationError {
     )]
     NotPostgres,
     /// The server wants a password, and the URL has none.
-    #[error("PostgreSQL wants a password for user {user:?} (hint: put it into source.url)")]
+    #[error(
+        "PostgreSQL wants a password for user {user:?} (hint: set source.password_file, source.password_secret or RE_DMS_SOURCE__PASSWORD)"
+    )]
     PasswordMissing {
         /// The user.
         user: String,
@@ -135,8 +148,10 @@ impl ReplicationError {
             | ReplicationError::Closed
             | ReplicationError::Io(_) => true,
             ReplicationError::Server(error) => error.failure().is_transient(),
+            ReplicationError::Tls(error) => error.is_transient(),
+            ReplicationError::Credentials { transient, .. } => *transient,
             ReplicationError::Url { .. }
-            | ReplicationError::TlsUnsupported { .. }
+            | ReplicationError::ChannelBinding
             | ReplicationError::NotPostgres
             | ReplicationError::PasswordMissing { .. }
             | ReplicationError::AuthenticationMethod { .. }

@@ -1,8 +1,11 @@
 //! Startup and authentication.
 
 use postgres_protocol::authentication::md5_hash;
-use postgres_protocol::authentication::sasl::{ChannelBinding, SCRAM_SHA_256, ScramSha256};
+use postgres_protocol::authentication::sasl::{
+    ChannelBinding, SCRAM_SHA_256, SCRAM_SHA_256_PLUS, ScramSha256,
+};
 use postgres_protocol::message::frontend;
+use tokio_postgres::config;
 
 use super::connection::{Connection, tag};
 use super::error::ReplicationError;
@@ -56,7 +59,9 @@ async fn authenticate(
         let missing = || ReplicationError::PasswordMissing { user: params.user.clone() };
         params.password.as_deref().ok_or_else(missing)
     };
+    let must_bind = params.channel_binding == config::ChannelBinding::Require;
     match split_request(request)? {
+        (number, _) if must_bind && number != 10 => return Err(ReplicationError::ChannelBinding),
         (0, _) => return Ok(()),
         (3, _) => {
             let password = password()?;
@@ -67,7 +72,7 @@ async fn authenticate(
             let hash = md5_hash(params.user.as_bytes(), password()?, salt);
             connection.send(|out| frontend::password_message(hash.as_bytes(), out)).await?;
         }
-        (10, mechanisms) => scram(connection, password()?, mechanisms).await?,
+        (10, mechanisms) => scram(connection, password()?, mechanisms, params.channel_binding).await?,
         (2, _) => return Err(other_method("Kerberos")),
         (7, _) => return Err(other_method("GSSAPI")),
         (9, _) => return Err(other_method("SSPI")),
@@ -79,20 +84,32 @@ async fn authenticate(
     }
 }
 
-/// SCRAM-SHA-256, which proves to both sides that the other knows the password.
+/// SCRAM-SHA-256, which proves to both sides that the other knows the password; over TLS also that nobody sits between
+/// them with a certificate of his own.
 async fn scram(
     connection: &mut Connection,
     password: &[u8],
     mechanisms: &[u8],
+    wanted: config::ChannelBinding,
 ) -> Result<(), ReplicationError> {
     let offered = || mechanisms.split(|&byte| byte == 0).filter(|name| !name.is_empty());
-    if !offered().any(|name| name == SCRAM_SHA_256.as_bytes()) {
+    let is_offered = |mechanism: &str| offered().any(|name| name == mechanism.as_bytes());
+    let binding = connection.socket.binding.clone().filter(|_| wanted != config::ChannelBinding::Disable);
+    let (mechanism, binding) = match binding {
+        Some(binding) if is_offered(SCRAM_SHA_256_PLUS) => {
+            (SCRAM_SHA_256_PLUS, ChannelBinding::tls_server_end_point(binding))
+        }
+        _ if wanted == config::ChannelBinding::Require => return Err(ReplicationError::ChannelBinding),
+        // The server notices if somebody took its offer away.
+        Some(_) => (SCRAM_SHA_256, ChannelBinding::unrequested()),
+        None => (SCRAM_SHA_256, ChannelBinding::unsupported()),
+    };
+    if !is_offered(mechanism) {
         let names: Vec<_> = offered().map(String::from_utf8_lossy).collect();
         return Err(other_method(&names.join(", ")));
     }
-    // The one that signs the TLS channel is only offered over TLS.
-    let mut scram = ScramSha256::new(password, ChannelBinding::unsupported());
-    connection.send(|out| frontend::sasl_initial_response(SCRAM_SHA_256, scram.message(), out)).await?;
+    let mut scram = ScramSha256::new(password, binding);
+    connection.send(|out| frontend::sasl_initial_response(mechanism, scram.message(), out)).await?;
     let not_authentic =
         |error: std::io::Error| ReplicationError::ServerNotAuthentic { reason: error.to_string() };
     let (11, challenge) = next_request(connection).await? else {

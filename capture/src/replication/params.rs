@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio_postgres::Config;
-use tokio_postgres::config::Host;
+use tokio_postgres::config::{self, ChannelBinding, Host};
 
 use super::error::ReplicationError;
+use crate::tls::{SslMode, TlsSettings, split_mode};
 
 /// Where a host without a name of its own listens.
 const DEFAULT_PORT: u16 = 5432;
@@ -49,30 +50,38 @@ pub struct ConnectParams {
     pub(super) password: Option<Vec<u8>>,
     pub(super) database: String,
     pub(super) connect_timeout: Duration,
+    pub(super) tls: TlsSettings,
+    pub(super) channel_binding: ChannelBinding,
     settings: Vec<(String, String)>,
     /// The URL's own `options`, passed on as they are.
     url_options: Option<String>,
+    /// All that the URL says, for SQL.
+    sql: Config,
 }
 
 impl ConnectParams {
     /// From a connection URL, or the `key=value` form, as libpq reads them.
     ///
     /// # Errors
-    /// [`ReplicationError::Url`], or [`ReplicationError::TlsUnsupported`] if it asks for TLS: `disable`, `allow` and
-    /// `prefer` connect without.
+    /// [`ReplicationError::Url`]
     pub fn from_url(url: &str) -> Result<Self, ReplicationError> {
         let wrong = |reason: &str| ReplicationError::Url { reason: reason.to_owned() };
-        let mode = ssl_mode(url);
-        if !matches!(mode, None | Some("disable" | "allow" | "prefer")) {
-            return Err(ReplicationError::TlsUnsupported { mode: mode.unwrap_or_default().to_owned() });
-        }
-        // The parser does not know `allow`, which means the same here.
-        let url = url.replace("sslmode=allow", "sslmode=disable");
+        let (url, word) = split_mode(url);
+        let mode = word.map(|word| {
+            let known = "disable, prefer, require, verify-ca or verify-full";
+            SslMode::of_word(&word).ok_or_else(|| wrong(&format!("its sslmode is none of {known}")))
+        });
+        let mode = mode.transpose()?;
         let config: Config = url.parse().map_err(|error: tokio_postgres::Error| {
             // Only the cause names what is wrong; it holds option names, never values.
             let cause = std::error::Error::source(&error).map(ToString::to_string);
             wrong(&cause.unwrap_or_else(|| error.to_string()))
         })?;
+        if config.get_ssl_mode() != config::SslMode::Prefer {
+            return Err(wrong(
+                "its sslmode is written in a way that could be overlooked; write sslmode=MODE",
+            ));
+        }
         let user = config.get_user().ok_or_else(|| wrong("it names no user"))?.to_owned();
         let addresses: Vec<Address> = config
             .get_hosts()
@@ -99,6 +108,12 @@ impl ConnectParams {
             connect_timeout: config.get_connect_timeout().copied().unwrap_or(DEFAULT_CONNECT_TIMEOUT),
             settings: settings.into(),
             url_options: config.get_options().map(str::to_owned),
+            tls: TlsSettings {
+                mode: mode.unwrap_or_else(|| SslMode::default_for(config.get_hosts())),
+                ca_file: None,
+            },
+            channel_binding: config.get_channel_binding(),
+            sql: config,
         })
     }
 
@@ -107,6 +122,59 @@ impl ConnectParams {
     pub fn with_password(mut self, password: &str) -> Self {
         self.password = Some(password.as_bytes().to_vec());
         self
+    }
+
+    /// Sets the user, over the URL's. The database stays.
+    #[must_use]
+    pub fn with_user(mut self, user: &str) -> Self {
+        user.clone_into(&mut self.user);
+        self
+    }
+
+    /// Names the certificates that vouch for the server's.
+    #[must_use]
+    pub fn with_ca_file(mut self, ca_file: Option<PathBuf>) -> Self {
+        self.tls.ca_file = ca_file;
+        self
+    }
+
+    /// What TLS is to be like.
+    #[must_use]
+    pub fn tls(&self) -> &TlsSettings {
+        &self.tls
+    }
+
+    /// The user who logs in.
+    #[must_use]
+    pub fn user(&self) -> &str {
+        &self.user
+    }
+
+    /// Host and port, if it is one that is reached over the network.
+    #[must_use]
+    pub fn only_host(&self) -> Option<(&str, u16)> {
+        match self.addresses.as_slice() {
+            [Address::Tcp { host, port }] => Some((host, *port)),
+            _ => None,
+        }
+    }
+
+    /// The same for connections that speak SQL.
+    pub(crate) fn sql(&self) -> Config {
+        let mut config = self.sql.clone();
+        config.user(&self.user).dbname(&self.database);
+        config.connect_timeout(self.connect_timeout).application_name("re_dms");
+        if let Some(password) = &self.password {
+            config.password(password);
+        }
+        let over_network = self.addresses.iter().any(|address| matches!(address, Address::Tcp { .. }));
+        config.ssl_mode(match self.tls.mode {
+            SslMode::Disable => config::SslMode::Disable,
+            _ if !over_network => config::SslMode::Disable,
+            SslMode::Prefer => config::SslMode::Prefer,
+            SslMode::Require | SslMode::VerifyCa | SslMode::VerifyFull => config::SslMode::Require,
+        });
+        config
     }
 
     /// Sets a server parameter for the connection, such as `wal_sender_timeout` or `logical_decoding_work_mem`.
@@ -146,17 +214,6 @@ impl fmt::Debug for ConnectParams {
     }
 }
 
-/// The value of `sslmode` in either form of the text.
-fn ssl_mode(url: &str) -> Option<&str> {
-    let is_url = url.starts_with("postgres://") || url.starts_with("postgresql://");
-    let options = if is_url { url.split_once('?')?.1 } else { url };
-    options
-        .split(|c: char| c == '&' || (!is_url && c.is_whitespace()))
-        .filter_map(|option| option.trim().strip_prefix("sslmode="))
-        .next_back()
-        .map(|mode| mode.trim_matches('\''))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -164,7 +221,7 @@ mod tests {
     #[test]
     fn a_url_names_hosts_user_and_database() {
         let params =
-            ConnectParams::from_url("postgres://u%40x:p@db1,db2:5433/shop?connect_timeout=3&sslmode=allow")
+            ConnectParams::from_url("postgres://u%40x:p@db1,db2:5433/shop?connect_timeout=3&sslmode=prefer")
                 .unwrap();
         assert_eq!(params.addresses[0], Address::Tcp { host: "db1".into(), port: 5432 });
         assert_eq!(params.addresses[1], Address::Tcp { host: "db2".into(), port: 5433 });
@@ -177,19 +234,32 @@ mod tests {
 
     #[test]
     fn tls_that_is_asked_for_is_never_left_out_silently() {
-        for mode in ["require", "verify-ca", "verify-full", "REQUIRE", ""] {
+        for word in ["allow", "REQUIRE", "", "verify"] {
             for url in [
-                format!("postgres://u@h/d?sslmode={mode}"),
-                format!("postgres://u@h/d?connect_timeout=3&sslmode={mode}"),
-                format!("host=h user=u sslmode='{mode}'"),
+                format!("postgres://u@h/d?sslmode={word}"),
+                format!("postgres://u@h/d?connect_timeout=3&sslmode={word}"),
+                format!("host=h user=u sslmode='{word}'"),
             ] {
                 let error = ConnectParams::from_url(&url).unwrap_err();
-                assert!(matches!(error, ReplicationError::TlsUnsupported { .. }), "{url}: {error}");
+                assert!(matches!(error, ReplicationError::Url { .. }), "{url}: {error}");
             }
         }
-        for mode in ["disable", "allow", "prefer"] {
-            ConnectParams::from_url(&format!("postgres://u@h/d?sslmode={mode}")).unwrap();
-            ConnectParams::from_url(&format!("host=h user=u sslmode={mode}")).unwrap();
+        for hidden in ["host=h user=u sslmode = require", "postgres://u@127.0.0.1/d?%73slmode=require"] {
+            assert!(ConnectParams::from_url(hidden).is_err(), "{hidden}");
+        }
+        for (word, mode) in [
+            ("disable", SslMode::Disable),
+            ("prefer", SslMode::Prefer),
+            ("require", SslMode::Require),
+            ("verify-ca", SslMode::VerifyCa),
+            ("verify-full", SslMode::VerifyFull),
+        ] {
+            for url in [format!("postgres://u@h/d?sslmode={word}"), format!("host=h user=u sslmode={word}")] {
+                let params = ConnectParams::from_url(&url).unwrap();
+                assert_eq!(params.tls.mode, mode);
+                let encrypted = params.sql().get_ssl_mode() == config::SslMode::Require;
+                assert_eq!(encrypted, mode > SslMode::Prefer, "{url}");
+            }
         }
     }
 

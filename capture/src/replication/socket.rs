@@ -1,15 +1,21 @@
 //! The byte stream under a connection: TCP or a Unix socket.
 //!
-//! Everything above works on [`ByteStream`]: TLS comes in by wrapping the socket here, before the login.
+//! Everything above works on [`ByteStream`]: TLS comes in by wrapping the socket here, before the login. An encrypted one is
+//! read as it comes: the kernel's marks count bytes on the wire, and rustls reads ahead.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::time::Duration;
 
+use bytes::BytesMut;
 use nix::sys::socket::{SetSockOpt, setsockopt, sockopt};
-use tokio::io::{AsyncRead, AsyncWrite};
+use postgres_protocol::message::frontend;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
+
+use super::error::ReplicationError;
+use crate::tls::{self, Connector, TlsError};
 
 /// What carries the protocol's bytes.
 pub(super) trait ByteStream: AsyncRead + AsyncWrite + Unpin + Send {}
@@ -19,6 +25,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> ByteStream for S {}
 pub(super) struct Socket {
     pub(super) stream: Box<dyn ByteStream>,
     pub(super) tuning: Tuning,
+    /// What a login is tied to this connection by, if it is encrypted and the server's certificate has it.
+    pub(super) binding: Option<Vec<u8>>,
 }
 
 /// A peer that vanished without a word (power, a firewall that forgot us) is noticed after about this long.
@@ -35,14 +43,41 @@ impl Socket {
         setsockopt(&stream, sockopt::TcpUserTimeout, &milliseconds)?;
         let own_host = stream.peer_addr()?.ip() == stream.local_addr()?.ip();
         let tuning = Tuning { socket: Some(stream.as_fd().try_clone_to_owned()?), own_host };
-        Ok(Self { stream: Box::new(stream), tuning })
+        Ok(Self { stream: Box::new(stream), tuning, binding: None })
     }
 
     /// Connects to the server's socket in a folder.
     pub(super) async fn unix(folder: &Path, port: u16) -> io::Result<Self> {
         let stream = UnixStream::connect(folder.join(format!(".s.PGSQL.{port}"))).await?;
         // Unix sockets take the options and ignore them.
-        Ok(Self { stream: Box::new(stream), tuning: Tuning { socket: None, own_host: true } })
+        let tuning = Tuning { socket: None, own_host: true };
+        Ok(Self { stream: Box::new(stream), tuning, binding: None })
+    }
+
+    /// Asks the server for TLS and goes over to it; stays as it is if the server has none and that is good enough.
+    pub(super) async fn encrypted(
+        mut self,
+        connector: &Connector,
+        host: &str,
+        port: u16,
+    ) -> Result<Self, ReplicationError> {
+        let mut request = BytesMut::new();
+        frontend::ssl_request(&mut request);
+        self.stream.write_all_buf(&mut request).await?;
+        self.stream.flush().await?;
+        // One byte, and none behind it: what somebody slips in before the handshake must not count as the server's.
+        match self.stream.read_u8().await? {
+            b'S' => {}
+            b'N' if connector.is_optional() => return Ok(self),
+            b'N' => return Err(TlsError::Refused { address: format!("{host}:{port}") }.into()),
+            // An error that nobody vouches for: a server that is out of processes may say so like this.
+            b'E' => return Err(ReplicationError::Closed),
+            _ => return Err(ReplicationError::NotPostgres),
+        }
+        let stream = connector.handshake(host, self.stream).await?;
+        let binding = tls::channel_binding(&stream);
+        let tuning = Tuning { socket: None, own_host: false };
+        Ok(Self { stream: Box::new(stream), tuning, binding })
     }
 }
 

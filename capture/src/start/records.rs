@@ -69,6 +69,17 @@ impl StreamRecord {
     }
 }
 
+/// The epoch that the stream is in; none if it has not begun.
+///
+/// # Errors
+/// If S3 can't be read, or `stream.json` not understood.
+pub async fn current_epoch(objects: &Objects, layout: &StreamLayout) -> Result<Option<Epoch>> {
+    Ok(match StreamRecord::read(objects, layout).await?.map(|record| record.state) {
+        Some(StreamState::Active { epoch, .. }) => Some(epoch),
+        Some(StreamState::Creating) | None => None,
+    })
+}
+
 /// `position.json`: how far an idle stream may be confirmed beyond its last segment.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct PositionRecord {

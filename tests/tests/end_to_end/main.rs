@@ -10,6 +10,7 @@ mod histories;
 mod identity;
 mod initial_copy;
 mod matrix;
+mod operate;
 mod ownership;
 mod policies;
 mod quarantine;

@@ -6,6 +6,7 @@ mod plan;
 mod replay;
 mod run;
 mod segments;
+mod status;
 mod tables;
 
 use std::path::PathBuf;
@@ -25,6 +26,7 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     Run(run::Run),
+    Status(status::Status),
     Tables(tables::Tables),
     Plan(plan::Plan),
     Init(init::Init),
@@ -53,6 +55,7 @@ impl ConfigFile {
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Run(run) => run.execute(),
+        Command::Status(status) => status.execute(),
         Command::Tables(tables) => tables.execute(),
         Command::Plan(plan) => plan.execute(),
         Command::Init(init) => init.execute(),
