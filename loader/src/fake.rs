@@ -371,6 +371,7 @@ pub(crate) fn load_step(number: u32, table: &str, copy_manifest: String) -> Step
         files: vec![file],
         compression: Compression::Gzip,
         rows,
+        tagged_keys: false,
         present_sets: Vec::new(),
         altered: Vec::new(),
     };

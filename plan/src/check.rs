@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use re_dms_shared::manifest::{Action, Load, SchemaChange, Step, Table, TableChange};
+use re_dms_shared::manifest::{Action, Load, SchemaChange, Step, Table, TableChange, can_be_tagged};
 use re_dms_shared::names::MAX_IDENTIFIER_BYTES;
 
 use super::{PlanError, table_label};
@@ -10,7 +10,9 @@ use super::{PlanError, table_label};
 /// Checks a step that comes after the step with the number `before` (0 for none).
 pub(super) fn step(before: u32, step: &Step) -> Result<(), PlanError> {
     let problem = number(before, step).or_else(|| names(&step.table)).or_else(|| match &step.action {
-        Action::Load(load) => rows(&step.table, load).or_else(|| sets(&step.table, load)),
+        Action::Load(load) => {
+            rows(&step.table, load).or_else(|| sets(&step.table, load)).or_else(|| tags(&step.table, load))
+        }
         Action::Truncate => None,
         Action::Schema(change) => schema(&step.table, change),
     });
@@ -92,6 +94,12 @@ fn rows(table: &Table, load: &Load) -> Option<String> {
         return Some("it has moves beside other operations".into());
     }
     None
+}
+
+fn tags(table: &Table, load: &Load) -> Option<String> {
+    let mut key = table.columns.iter().filter(|column| column.key).peekable();
+    let can_be = key.peek().is_some() && key.all(|column| can_be_tagged(column.redshift_type));
+    (load.tagged_keys && !can_be).then(|| "it has tagged keys, which its key can't be".into())
 }
 
 fn sets(table: &Table, load: &Load) -> Option<String> {

@@ -7,7 +7,7 @@ use re_dms_shared::manifest::{
 use re_dms_shared::names::OWN_SCHEMA;
 use re_dms_shared::sql::{ident, qualified};
 
-use super::{PlanError, Purpose, Statements, tables};
+use super::{PlanError, Purpose, Statements, tables, tagged_keys};
 
 /// How COPY gets at the files.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
@@ -62,9 +62,15 @@ impl<'a> Stage<'a> {
         self.relation != self.name
     }
 
-    /// A column of the staging table.
+    /// A column of the staging table, or what stands for it.
     pub(super) fn column(&self, name: &str) -> String {
-        format!("{}.{}", self.name, ident(name))
+        let column = |name: &str| format!("{}.{}", self.name, ident(name));
+        if self.load.tagged_keys {
+            if let Some(part) = tagged_keys::part(self.key(), name, column) {
+                return part;
+            }
+        }
+        column(name)
     }
 
     /// The key's columns, in order.
@@ -79,6 +85,12 @@ impl<'a> Stage<'a> {
 
     /// Names and types of the staging columns, in the order of the files' fields.
     fn columns(&self) -> Vec<(String, String)> {
+        if self.load.tagged_keys {
+            let columns = self.table.columns.iter();
+            return columns
+                .map(|column| (ident(&column.target_name), tagged_keys::staged_type(column)))
+                .collect();
+        }
         let own = [(OPERATION_COLUMN, "VARCHAR(1)"), (PRESENT_SET_COLUMN, "INTEGER")];
         let own = own.into_iter().map(|(name, ty)| (ident(name), ty.to_owned()));
         let table = self.table.columns.iter();

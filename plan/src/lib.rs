@@ -18,6 +18,7 @@ pub mod staging;
 mod statements;
 pub mod table_log;
 mod tables;
+mod tagged_keys;
 mod whole_row;
 
 pub use catalog::{Catalog, CatalogColumn};

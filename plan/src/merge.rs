@@ -73,9 +73,12 @@ fn insert(stage: &Stage<'_>) -> String {
     let columns: Vec<_> = stage.table.columns.iter().map(|column| ident(&column.target_name)).collect();
     let kept = stage.kept.iter().map(|column| ident(&column.target_name));
     let into: Vec<_> = columns.iter().cloned().chain(kept.clone()).collect();
+    let staged = stage.table.columns.iter().zip(&columns).map(|(column, name)| {
+        if stage.load.tagged_keys { stage.column(&column.target_name) } else { name.clone() }
+    });
     // Written out even where it is NULL: such a column may have a default.
     let kept = kept.map(|name| if stage.keeps() { name } else { "NULL".to_owned() });
-    let from: Vec<_> = columns.into_iter().chain(kept).collect();
+    let from: Vec<_> = staged.chain(kept).collect();
     format!(
         "INSERT INTO {} ({}) SELECT {} FROM {} WHERE {}",
         target(stage.table),

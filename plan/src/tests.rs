@@ -52,6 +52,7 @@ fn load(rows: RowCounts, present_sets: Vec<Vec<usize>>) -> Action {
         copy_manifest,
         files: vec![file],
         compression: Compression::Gzip,
+        tagged_keys: false,
         rows,
         present_sets,
         altered: Vec::new(),
@@ -408,6 +409,31 @@ fn a_session_drops_all_that_a_step_made() {
     assert_eq!(drops.len(), 15);
     assert_eq!(drops[0], r#"DROP TABLE "re_dms_kept_0001""#);
     assert!(drops[14].starts_with(r#"DROP TABLE "re_dms"."stage.main."#), "{}", drops[14]);
+}
+
+#[test]
+fn tagged_keys() {
+    let tagged = |rows, sets| {
+        let mut action = load(rows, sets);
+        let Action::Load(load) = &mut action else { panic!("a load") };
+        load.tagged_keys = true;
+        action
+    };
+    let columns = vec![
+        column("id", "BIGINT", true),
+        column("region", "VARCHAR(1024)", true),
+        column("note", "DATE", false),
+    ];
+    let moves = RowCounts { moves: 2, ..RowCounts::default() };
+    insta::assert_snapshot!(
+        "tagged_moves",
+        sql(table("t", columns.clone()), tagged(moves, vec![vec![0, 1]]))
+    );
+    let others = RowCounts { replaces: 1, updates: 1, deletes: 1, ..RowCounts::default() };
+    insta::assert_snapshot!("tagged_keys", sql(table("t", columns), tagged(others, vec![vec![0, 1, 2]])));
+    let keyless = table("log", vec![column("line", "DATE", false)]);
+    let error = problem(keyless, tagged(RowCounts { inserts: 1, ..RowCounts::default() }, Vec::new()));
+    assert!(error.contains("can't be"), "{error}");
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::ops::AddAssign;
 mod copied;
 mod layout;
 mod schema;
+mod tagged;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -14,11 +15,12 @@ use crate::types::RedshiftType;
 pub use copied::{CopiedTable, CopiedTables};
 pub use layout::{Distribution, Encoding, Layout, ParseEncodingError, can_be_layout_key};
 pub use schema::{Fill, OldValues, SchemaChange, TableChange};
+pub use tagged::{MOST_COLUMNS, TagParts, can_be_tagged, key_tag, most_columns, needs_tagged_keys};
 
 /// The newest format that this build reads. Every older one is read too: format 1 knew no [`Operation::Remove`], format 2
 /// no [`Action::Schema`], only [`Compression::Gzip`], and of a table neither [`Layout`] nor columns that are kept; format 3 no
-/// [`Manifest::copy`] and [`Manifest::after_copy`].
-pub const FORMAT: u32 = 4;
+/// [`Manifest::copy`] and [`Manifest::after_copy`]; format 4 no [`Load::tagged_keys`].
+pub const FORMAT: u32 = 5;
 
 /// The format of segments of an initial copy and of those that are staged beside it.
 pub const COPY_FORMAT: u32 = 4;
@@ -35,7 +37,12 @@ pub fn lowest_format(steps: &[Step]) -> u32 {
         };
         by_action || !step.table.layout.is_auto() || !step.table.kept.is_empty()
     };
-    if steps.iter().any(needs_3) { 3 } else { 2 }
+    let needs_5 = |step: &Step| matches!(&step.action, Action::Load(load) if load.tagged_keys);
+    match steps {
+        steps if steps.iter().any(needs_5) => 5,
+        steps if steps.iter().any(needs_3) => 3,
+        _ => 2,
+    }
 }
 
 /// A segment: whole transactions of one epoch, as ordered steps.
@@ -166,6 +173,9 @@ pub struct Load {
     /// How the files are compressed, all in one way. Format 3; before that it was always gzip.
     #[serde(default, skip_serializing_if = "Compression::is_gzip")]
     pub compression: Compression,
+    /// The files have [tagged keys](needs_tagged_keys), and no columns but the table's. Since format 5.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub tagged_keys: bool,
     /// Rows by operation; their sum is the sum of the files' rows.
     pub rows: RowCounts,
     /// For updates: the sets of columns that a row holds, as ascending positions in the table's columns. A row names
@@ -279,7 +289,8 @@ impl AddAssign for RowCounts {
 ///
 /// The files are CSV without a header. Their fields are, in order: [`OPERATION_COLUMN`], [`PRESENT_SET_COLUMN`], the
 /// table's columns, and, in a load that holds moves, the old key's columns (named by [`old_key_column`]), in one that
-/// holds removals [`REMOVAL_COLUMN`] and [`COPIES_COLUMN`].
+/// holds removals [`REMOVAL_COLUMN`] and [`COPIES_COLUMN`]. Where these would be too many, the key's fields have all of it in
+/// front of their values: see [`key_tag`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Operation {
     /// The key is new, or the table has none: every column is there.

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use re_dms_shared::manifest::{Column, Layout, Table};
+use re_dms_shared::manifest::{Column, Layout, Table, most_columns};
 use re_dms_shared::names::target_column;
 use re_dms_shared::types::{ColumnRules, OverrideError, TypeMapping, ValueClass, map_type};
 
@@ -85,13 +85,6 @@ pub enum ShapeError {
     },
 }
 
-/// Redshift's limit of columns in a table.
-const MOST_COLUMNS: usize = 1600;
-/// `re_dms_op` and `re_dms_set`, which every load has. A load of moves has the old key's columns, too; one of whole rows
-/// has `re_dms_row` and `re_dms_copies`.
-const OWN_COLUMNS: usize = 2;
-const WHOLE_ROW_COLUMNS: usize = 2;
-
 impl TableShape {
     /// Maps a source table's columns to Redshift's names and types, by what their OIDs tell alone.
     ///
@@ -119,13 +112,6 @@ impl TableShape {
         columns: Vec<SourceColumn>,
         type_of: impl Fn(&SourceColumn) -> Result<(TypeMapping, ColumnRules), OverrideError>,
     ) -> Result<Self, ShapeError> {
-        let keys = columns.iter().filter(|column| column.key).count();
-        let identity = if keys == 0 { WHOLE_ROW_COLUMNS } else { keys };
-        let most = MOST_COLUMNS - OWN_COLUMNS.saturating_add(identity).min(MOST_COLUMNS);
-        if columns.len() > most {
-            let table = format!("{schema}.{name}");
-            return Err(ShapeError::TooManyColumns { table, found: columns.len(), most });
-        }
         let mut taken = HashSet::new();
         let mut mapped = Vec::with_capacity(columns.len());
         let mut classes = Vec::with_capacity(columns.len());
@@ -161,6 +147,11 @@ impl TableShape {
                 redshift_type: mapping.redshift,
                 key: column.key,
             });
+        }
+        let most = most_columns(&mapped);
+        if mapped.len() > most {
+            let table = format!("{schema}.{name}");
+            return Err(ShapeError::TooManyColumns { table, found: mapped.len(), most });
         }
         let key_positions = (0..mapped.len()).filter(|&position| mapped[position].key).collect();
         let table = Table {

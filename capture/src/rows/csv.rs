@@ -21,6 +21,22 @@ pub(super) fn push_field(value: &[u8], out: &mut Vec<u8>) {
     out.push(b'"');
 }
 
+/// What [`push_field`] was given to write this field.
+pub(super) fn unquoted(field: Vec<u8>) -> Vec<u8> {
+    let Some(inner) = field.strip_prefix(b"\"").and_then(|field| field.strip_suffix(b"\"")) else {
+        return field;
+    };
+    let mut value = Vec::with_capacity(inner.len());
+    let mut rest = inner;
+    while let Some(quote) = memchr::memchr(b'"', rest) {
+        value.extend_from_slice(&rest[..=quote]);
+        // The second of two.
+        rest = rest.get(quote + 2..).unwrap_or_default();
+    }
+    value.extend_from_slice(rest);
+    value
+}
+
 /// Delimiters, quotes and line ends anywhere; blanks at the ends, which `COPY` may skip.
 fn needs_quotes(value: &[u8]) -> bool {
     const BLOCK: usize = 32;
@@ -58,6 +74,13 @@ mod tests {
         assert_eq!(field("a "), "\"a \"");
         assert_eq!(field("\t"), "\"\t\"");
         assert_eq!(field("\\N"), "\\N");
+    }
+
+    #[test]
+    fn a_field_is_read_back() {
+        for value in ["", "plain", "a,b", "\"", "\"\"", "say \"so\"", " \"a\" "] {
+            assert_eq!(unquoted(field(value).into_bytes()), value.as_bytes());
+        }
     }
 
     #[test]

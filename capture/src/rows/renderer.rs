@@ -1,9 +1,9 @@
 //! One file's rows, one after the other, as CSV.
 
-use re_dms_shared::manifest::{Operation, RowCounts, sha256_hex};
+use re_dms_shared::manifest::{Operation, RowCounts, key_tag, sha256_hex};
 
 use super::compress::Codec;
-use super::csv::NULL;
+use super::csv::{NULL, push_field, unquoted};
 use super::error::RenderError;
 use super::present::Cursor;
 use super::split::{FileRows, LoadContext};
@@ -219,13 +219,19 @@ impl<'a> Renderer<'a> {
                     out.push(NULL);
                     Outcome::NULLED
                 }
+                Some(Cell::Text(value)) if self.context.tagged_keys && self.columns[position].key => {
+                    self.write_tagged_key(position, value, (row, present_set), out)?;
+                    Outcome::EXACT
+                }
                 Some(Cell::Text(value)) => self.write_value(position, value, out)?,
             };
             if outcome != Outcome::EXACT {
                 self.row_outcomes.push((position, outcome));
             }
         }
-        if let Tail::OldKey(old_key) = row.tail {
+        if let Tail::OldKey(old_key) = row.tail
+            && !self.context.tagged_keys
+        {
             self.write_old_key(old_key, out)?;
         }
         if out.len() == start {
@@ -263,6 +269,39 @@ impl<'a> Renderer<'a> {
             }
         }
         Ok(())
+    }
+
+    /// The value of a key's column, behind all that the row has no other place for.
+    fn write_tagged_key(
+        &mut self,
+        position: usize,
+        value: &[u8],
+        (row, present_set): (Row<'_>, Option<usize>),
+        out: &mut Vec<u8>,
+    ) -> Result<(), RenderError> {
+        let old = match row.tail {
+            Tail::OldKey(old_key) => {
+                let place = self.context.shape.key_positions().iter().position(|&key| key == position);
+                match place.and_then(|place| old_key.cells().nth(place)) {
+                    Some(Cell::Text(old)) => self.plain_value(position, old)?,
+                    _ => return Err(self.incomplete()),
+                }
+            }
+            _ => Vec::new(),
+        };
+        // Keys that have tags are numbers, times and texts, and PostgreSQL's texts are UTF-8 here.
+        let old = String::from_utf8(old).map_err(|_| self.incomplete())?;
+        let mut field = key_tag(row.operation.code(), present_set.unwrap_or(0), &old).into_bytes();
+        field.extend_from_slice(&self.plain_value(position, value)?);
+        push_field(&field, out);
+        Ok(())
+    }
+
+    /// A value as COPY understands its field.
+    fn plain_value(&mut self, position: usize, value: &[u8]) -> Result<Vec<u8>, RenderError> {
+        let mut field = Vec::new();
+        self.write_value(position, value, &mut field)?;
+        Ok(unquoted(field))
     }
 
     fn write_value(

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use re_dms_shared::manifest::{Altered, RowCounts};
+use re_dms_shared::manifest::{Altered, RowCounts, needs_tagged_keys};
 
 use super::present::PresentSets;
 use super::renderer::{FileSummary, Tally};
@@ -16,8 +16,10 @@ pub struct LoadContext {
     pub(super) present_sets: PresentSets,
     /// Rows have the fields of a removal.
     pub(super) has_removals: bool,
-    /// Rows have the table's columns and nothing else: they go straight into it.
+    /// Rows have no fields but the table's columns'.
     pub(super) is_bare: bool,
+    /// What else there is to say of a row is in front of its key's values.
+    pub(super) tagged_keys: bool,
 }
 
 /// The rows of one file. Never empty.
@@ -47,6 +49,7 @@ pub fn split(shape: Arc<TableShape>, load: LoadData, max_file_bytes: usize) -> (
     let files = total.div_ceil(max_file_bytes.max(1)).max(1);
     let file_bytes = total.div_ceil(files);
     let present_sets = PresentSets::of(&load);
+    let tagged_keys = needs_tagged_keys(shape.table(), matches!(load, LoadData::Moves(_)));
     let mut has_removals = false;
     let parts: Vec<LoadData> = match load {
         LoadData::Entries(entries) => {
@@ -71,7 +74,7 @@ pub fn split(shape: Arc<TableShape>, load: LoadData, max_file_bytes: usize) -> (
         FileRows { rows, removals_before }
     });
     let files = files.collect();
-    (LoadContext { shape, present_sets, has_removals, is_bare: false }, files)
+    (LoadContext { shape, present_sets, has_removals, is_bare: tagged_keys, tagged_keys }, files)
 }
 
 /// A part ends with the row that brings it to `file_bytes`.
@@ -125,16 +128,23 @@ fn cut_copies(rows: Vec<Copies>, file_bytes: usize) -> Vec<Vec<Copies>> {
 }
 
 impl LoadContext {
-    /// Of a table's initial copy.
+    /// Of a table's initial copy: rows go straight into the table.
     #[must_use]
     pub fn copy(shape: Arc<TableShape>) -> Self {
-        Self { shape, present_sets: PresentSets::default(), has_removals: false, is_bare: true }
+        let present_sets = PresentSets::default();
+        Self { shape, present_sets, has_removals: false, is_bare: true, tagged_keys: false }
     }
 
     /// The table that the load is for.
     #[must_use]
     pub fn shape(&self) -> &TableShape {
         &self.shape
+    }
+
+    /// Whether its files have tagged keys.
+    #[must_use]
+    pub fn has_tagged_keys(&self) -> bool {
+        self.tagged_keys
     }
 
     /// Puts together what its files hold.

@@ -88,6 +88,34 @@ fn text_of(load: &RenderedLoad) -> String {
     String::from_utf8(unpacked(file)).unwrap().replace('\0', "␀")
 }
 
+/// With as many columns as Redshift takes, nothing is left for a column of the load's own.
+#[test]
+fn keys_of_the_widest_tables_are_tagged() {
+    let names: Vec<String> = (0..1_597).map(|n| format!("c{n}")).collect();
+    let mut columns = vec![("Id", INT4), ("Region", TEXT)];
+    columns.extend(names.iter().map(|name| (name.as_str(), INT4)));
+    let shape = shape(&columns);
+    let nulls = |key: &[&'static str]| {
+        let key = key.iter().map(|value| text(value));
+        tuple(&key.chain(std::iter::repeat_n(Cell::Null, 1_597)).collect::<Vec<_>>())
+    };
+    let entries = vec![
+        Entry { operation: Operation::Insert, row: nulls(&["7", "a,b"]) },
+        entry(Operation::Delete, &[text("8"), text("ä ")]),
+    ];
+    let no_more = ",␀".repeat(1_597);
+    assert_eq!(
+        text_of(&render(&shape, entries).unwrap()),
+        format!(
+            "i00000000000000007,\"i0000000000000000a,b\"{no_more}\nd00000000000000008,\"d0000000000000000ä \"{no_more}\n"
+        )
+    );
+    let moved = Move { old_key: tuple(&[text("8"), text("\"ä\"")]), row: nulls(&["9", "é"]) };
+    let load = write_load(&shape, &LoadData::Moves(vec![moved]), usize::MAX).unwrap();
+    assert_eq!(text_of(&load), format!("m000000000000000189,\"m0000000000000003\"\"ä\"\"é\"{no_more}\n"));
+    assert_eq!(load.present_sets, [(0..1_599).collect::<Vec<_>>()]);
+}
+
 #[test]
 fn a_load_of_every_operation() {
     let shape = shape(&[("Id", INT4), ("a", TEXT), ("b", TEXT)]);

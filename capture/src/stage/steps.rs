@@ -181,7 +181,15 @@ pub(crate) fn load(
             "values that Redshift can't hold met a policy"
         );
     }
-    Load { copy_manifest, files, compression: codec.compression(), rows, present_sets, altered }
+    Load {
+        copy_manifest,
+        files,
+        compression: codec.compression(),
+        tagged_keys: context.has_tagged_keys(),
+        rows,
+        present_sets,
+        altered,
+    }
 }
 
 fn plan(before: usize, data: Vec<StepData>, max_file_bytes: usize) -> (Vec<PlannedStep>, Vec<PlannedFile>) {
