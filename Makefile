@@ -56,7 +56,8 @@ test: testsetup lint build ## Lint, then all unit and end-to-end tests
 	cargo test --release --locked --workspace
 
 .PHONY: bench
-bench: build ## Drain replication slots against pg_recvlogical, on a quiet machine (BENCH="--scale 0.1": smaller)
+bench: build ## Size and start of the loader, then drained slots against pg_recvlogical (BENCH="--scale 0.1": smaller)
+	cargo bench --locked --workspace --bench load
 	cargo bench --locked --workspace --bench drain -- $(BENCH)
 
 .PHONY: histories

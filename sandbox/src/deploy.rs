@@ -90,10 +90,10 @@ impl Deployment<'_> {
     /// Changes whenever another deployment would differ.
     ///
     /// # Errors
-    /// The program can't be read.
+    /// The program or the folder's `loader.json` can't be read.
     pub fn fingerprint(&self) -> Result<String> {
         let program = fs::read(&self.bootstrap).map_err(Error::file("could not read", &self.bootstrap))?;
-        let mut variables: Vec<_> = self.function_environment().into_iter().collect();
+        let mut variables: Vec<_> = self.function_environment()?.into_iter().collect();
         variables.sort();
         Ok(sha256_hex(&[program, format!("{variables:?}").into_bytes()].concat()))
     }
@@ -151,7 +151,7 @@ impl Deployment<'_> {
         let package = zip::executable("bootstrap", &program)
             .map(Blob::new)
             .map_err(Error::file("could not pack", &self.bootstrap))?;
-        let environment = Environment::builder().set_variables(Some(self.function_environment())).build();
+        let environment = Environment::builder().set_variables(Some(self.function_environment()?)).build();
         if lambda.get_function().function_name(FUNCTION).send().await.is_ok() {
             let code = lambda.update_function_code().function_name(FUNCTION).zip_file(package);
             code.send().await.map_err(self.refused("the function's code could not be replaced"))?;
@@ -181,7 +181,7 @@ impl Deployment<'_> {
         Ok(())
     }
 
-    fn function_environment(&self) -> HashMap<String, String> {
+    fn function_environment(&self) -> Result<HashMap<String, String>> {
         let variables = [
             ("RE_DMS_DATABASE", DATABASE),
             ("RE_DMS_WORKGROUP", "sandbox"),
@@ -192,7 +192,20 @@ impl Deployment<'_> {
             ("AWS_ENDPOINT_URL_REDSHIFT_DATA", &self.redshift_data_endpoint),
             (OWNER_VARIABLE, &self.folder.root().display().to_string()),
         ];
-        variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+        let own = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        Ok(own.chain(self.further_variables()?).collect())
+    }
+
+    fn further_variables(&self) -> Result<HashMap<String, String>> {
+        let path = self.folder.loader_variables();
+        if !path.exists() {
+            return Ok(HashMap::new());
+        }
+        let json = fs::read(&path).map_err(Error::file("could not read", &path))?;
+        let broken = |error: serde_json::Error| {
+            self.failed(format!("{} is no object of texts: {error}", path.display()))
+        };
+        serde_json::from_slice(&json).map_err(broken)
     }
 
     fn refused<E: StdError>(&self, what: &'static str) -> impl Fn(E) -> Error {

@@ -69,6 +69,12 @@ impl Folder {
         self.root.join("redshift.json")
     }
 
+    /// Further environment variables of the loader, if somebody put them there.
+    #[must_use]
+    pub fn loader_variables(&self) -> PathBuf {
+        self.root.join("loader.json")
+    }
+
     /// The capture's local WAL and status.
     #[must_use]
     pub fn capture_data(&self) -> PathBuf {

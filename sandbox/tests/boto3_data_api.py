@@ -144,6 +144,30 @@ def test_results_come_in_pages():
     assert state["ResultRows"] == 4096 and len(rows(state)) == 4096
 
 
+def test_results_come_as_csv_where_that_was_asked_for():
+    sql = (
+        "SELECT n, NULLIF(t, 'null') AS t, n > 1 AS b FROM (SELECT 1 AS n, 'a,\"b\"' AS t UNION ALL SELECT 2, ''"
+        " UNION ALL SELECT 3, 'null' UNION ALL SELECT 4, 'two\nlines') AS v ORDER BY n"
+    )
+    state = ok(run(sql, ResultFormat="CSV"))
+    assert state["ResultFormat"] == "CSV", state
+    result = api.get_statement_result_v2(Id=state["Id"])
+    assert result["ResultFormat"] == "CSV" and result["TotalNumRows"] == 4 and "NextToken" not in result, result
+    assert [column["name"] for column in result["ColumnMetadata"]] == ["n", "t", "b"]
+    text = "".join(record["CSVRecords"] for record in result["Records"])
+    assert text == '1,"a,""b""",false\n2,"",true\n3,,true\n4,"two\nlines",true\n', text
+    refused("ValidationException", api.get_statement_result, Id=state["Id"])
+    refused("ValidationException", api.get_statement_result_v2, Id=ok(run("SELECT 1"))["Id"])
+    name = table("a INT")
+    ok(run(f"INSERT INTO {name} VALUES (1), (2), (3)"))
+    for _ in range(10):
+        ok(run(f"INSERT INTO {name} SELECT a FROM {name}"))
+    state = ok(batch("SELECT 1", f"SELECT a FROM {name}", ResultFormat="CSV"))
+    pages = api.get_paginator("get_statement_result_v2").paginate(Id=f"{state['Id']}:2")
+    lines = [record["CSVRecords"] for page in pages for record in page["Records"]]
+    assert len(lines) == 4 and "".join(lines).count("\n") == 3072, [len(line) for line in lines]
+
+
 def test_a_batch_is_one_transaction():
     name = table("a INT NOT NULL")
     state = batch(f"INSERT INTO {name} VALUES (1)", f"INSERT INTO {name} VALUES (NULL)", f"INSERT INTO {name} VALUES (2)")

@@ -65,6 +65,21 @@ impl Sandbox {
         Ok(sandbox)
     }
 
+    /// As [`Sandbox::up_with_redshift`], with a loader that has further environment variables.
+    pub fn up_with_loader(loader: &Value, redshift: &Value) -> Result<Self> {
+        let mut sandbox = Self::nothing()?;
+        std::fs::write(sandbox.dir.path().join("loader.json"), loader.to_string())?;
+        std::fs::write(sandbox.dir.path().join("redshift.json"), redshift.to_string())?;
+        sandbox.start_what_is_down(&[])?;
+        Ok(sandbox)
+    }
+
+    /// Gives the loader other environment variables, whatever it is doing.
+    pub fn restart_with_loader(&mut self, loader: &Value) -> Result<()> {
+        std::fs::write(self.dir.path().join("loader.json"), loader.to_string())?;
+        self.up_again()
+    }
+
     fn nothing() -> Result<Self> {
         let dir = tempfile::Builder::new().prefix("re_dms-test-").tempdir()?;
         Ok(Self { dir, info: Value::Null })

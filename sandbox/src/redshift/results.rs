@@ -47,6 +47,28 @@ impl ResultSet {
         };
         self.rows.iter().skip(start).take(rows).map(record).collect()
     }
+
+    /// `CSVRecords`: the same rows as lines, without the columns' names, which the metadata has.
+    pub(super) fn csv(&self, start: usize, rows: usize) -> String {
+        let line = |row: &Vec<Option<String>>| {
+            let fields = row.iter().zip(&self.columns);
+            let fields = fields.map(|(text, column)| csv_field(text.as_deref(), &column.column_type));
+            fields.collect::<Vec<_>>().join(",") + "\n"
+        };
+        self.rows.iter().skip(start).take(rows).map(line).collect()
+    }
+}
+
+/// A value of a CSV result: quoted where it has to be, so that NULL, which is nothing, and an empty text differ.
+fn csv_field(text: Option<&str>, column_type: &Type) -> String {
+    let Some(text) = text else { return String::new() };
+    let text = match *column_type {
+        Type::BOOL if text == "t" => Cow::Borrowed("true"),
+        Type::BOOL => Cow::Borrowed("false"),
+        _ => redshift_text(text, column_type),
+    };
+    let plain = !text.is_empty() && !text.contains(['"', ',', '\n', '\r']);
+    if plain { text.into_owned() } else { format!("\"{}\"", text.replace('"', "\"\"")) }
 }
 
 /// Runs a query. Types come from preparing it, values as text, which suits every type.

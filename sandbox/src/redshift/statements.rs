@@ -68,6 +68,8 @@ pub(super) struct Request {
     pub(super) parameters: Vec<(String, String)>,
     /// By BatchExecuteStatement.
     pub(super) batch: bool,
+    /// Results are asked for as CSV.
+    pub(super) csv: bool,
     /// One transaction around all of it.
     pub(super) transaction: bool,
     pub(super) name: Option<String>,
@@ -75,6 +77,13 @@ pub(super) struct Request {
     pub(super) database: String,
     /// `ClusterIdentifier`, `WorkgroupName`, `DbUser`, `SecretArn`: echoed.
     pub(super) selectors: Vec<(&'static str, String)>,
+}
+
+impl Request {
+    /// `ResultFormat`
+    pub(super) fn result_format(&self) -> &'static str {
+        if self.csv { "CSV" } else { "JSON" }
+    }
 }
 
 /// One of a statement's SQL texts.
@@ -266,6 +275,7 @@ mod tests {
             sqls: vec!["SELECT 1".into()],
             parameters: Vec::new(),
             batch: false,
+            csv: false,
             transaction: false,
             name: None,
             session: None,

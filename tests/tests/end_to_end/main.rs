@@ -9,6 +9,7 @@ mod faults;
 mod histories;
 mod identity;
 mod initial_copy;
+mod loader;
 mod matrix;
 mod operate;
 mod ownership;

@@ -71,7 +71,7 @@ fn description(statement: &Statement, state: &State, only: Option<usize>) -> Val
     put("ResultRows", json!(total_rows(&state.subs)));
     put("ResultSize", json!(state.subs.iter().map(result_size).sum::<usize>()));
     put("Database", json!(request.database));
-    put("ResultFormat", json!("JSON"));
+    put("ResultFormat", json!(request.result_format()));
     if let Some(error) = &state.error {
         put("Error", json!(error));
     }

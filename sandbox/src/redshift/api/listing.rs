@@ -49,7 +49,7 @@ fn summary(statement: &Statement) -> Value {
     put("CreatedAt", epoch_seconds(statement.created_at));
     put("UpdatedAt", epoch_seconds(state.updated_at));
     put("IsBatchStatement", json!(request.batch));
-    put("ResultFormat", json!("JSON"));
+    put("ResultFormat", json!(request.result_format()));
     if request.batch {
         put("QueryStrings", json!(request.sqls));
     } else {

@@ -13,6 +13,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::error::ApiError;
+use super::results::Form;
 use super::{catalog, describe, listing, results, submit};
 use crate::redshift::faults::{FaultSettings, Loss};
 use crate::redshift::{Settings, StandIn, lock};
@@ -130,7 +131,8 @@ async fn answer(stand_in: &Arc<StandIn>, operation: &str, body: &[u8]) -> Result
         "ExecuteStatement" => return submit_or_lose(stand_in, body, false).await,
         "BatchExecuteStatement" => return submit_or_lose(stand_in, body, true).await,
         "DescribeStatement" => describe::describe(stand_in, body).await?,
-        "GetStatementResult" => results::get(stand_in, body).await?,
+        "GetStatementResult" => results::get(stand_in, body, Form::Json).await?,
+        "GetStatementResultV2" => results::get(stand_in, body, Form::Csv).await?,
         "CancelStatement" => describe::cancel(stand_in, body)?,
         "ListStatements" => listing::statements(stand_in, body)?,
         "ListSessions" => listing::sessions(stand_in, body)?,
@@ -138,9 +140,6 @@ async fn answer(stand_in: &Arc<StandIn>, operation: &str, body: &[u8]) -> Result
         "ListSchemas" => catalog::schemas(stand_in, body).await?,
         "ListTables" => catalog::tables(stand_in, body).await?,
         "DescribeTable" => catalog::describe(stand_in, body).await?,
-        "GetStatementResultV2" => {
-            return Err(ApiError::validation(format!("{operation} is not supported by the stand-in")));
-        }
         _ => return Err(ApiError::UnknownOperation),
     };
     Ok(Answer::Value(value))

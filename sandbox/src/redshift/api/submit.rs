@@ -127,6 +127,7 @@ fn request(
         sqls,
         parameters: validation::values(submission.parameters.as_deref().unwrap_or_default()),
         batch,
+        csv: submission.result_format.as_deref() == Some("CSV"),
         transaction: batch && submission.execution_mode.as_deref() != Some("AUTO_COMMIT"),
         name: submission.statement_name,
         session,

@@ -25,12 +25,10 @@ pub(super) fn check(submission: &Submission, batch: bool) -> Result<(), ApiError
     if submission.statement_name.as_ref().is_some_and(|name| name.len() > 2048) {
         return Err(ApiError::validation("StatementName must have at most 2048 characters"));
     }
-    if let Some(format) = submission.result_format.as_deref().filter(|format| *format != "JSON") {
-        let message = match format {
-            "CSV" => "ResultFormat CSV is not supported by the stand-in".to_owned(),
-            other => format!("ResultFormat {other} is none of JSON, CSV"),
-        };
-        return Err(ApiError::validation(message));
+    if let Some(other) =
+        submission.result_format.as_deref().filter(|format| !["JSON", "CSV"].contains(format))
+    {
+        return Err(ApiError::validation(format!("ResultFormat {other} is none of JSON, CSV")));
     }
     if submission.session_keep_alive_seconds.is_some_and(|seconds| seconds > 86_400) {
         return Err(ApiError::validation("SessionKeepAliveSeconds must be between 0 and 86400"));
@@ -227,6 +225,7 @@ mod tests {
             (json!({"ExecutionMode": "TRANSACTION"}), false),
             (json!({"ExecutionMode": "MAYBE"}), true),
             (json!({"ClientToken": "x".repeat(65)}), false),
+            (json!({"ResultFormat": "csv"}), false),
             (json!({"WaitTimeSeconds": 31}), false),
             (json!({"WaitTimeSeconds": 0}), false),
             (json!({"SessionKeepAliveSeconds": 86_401}), false),
