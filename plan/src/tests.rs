@@ -2,6 +2,7 @@
 
 mod layout;
 mod policies;
+mod resync;
 mod schema;
 
 use re_dms_shared::Lsn;

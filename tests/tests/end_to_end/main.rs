@@ -14,6 +14,7 @@ mod ownership;
 mod policies;
 mod quarantine;
 mod replication;
+mod resync;
 mod schema_changes;
 mod set_back;
 mod stand_in;
