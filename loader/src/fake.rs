@@ -14,7 +14,7 @@ use crate::statements::{
     ApiError, ApiErrorKind, Cell, Description, Part, PartStatus, Sql, Statements, Status, Submission,
     Submitted,
 };
-pub(crate) use world::World;
+pub(crate) use world::{LogRow, World};
 
 /// What befalls the next transaction or call.
 #[derive(Clone, Debug)]

@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use re_dms_shared::Lsn;
-use re_dms_shared::manifest::{Manifest, Predecessor, Step, sha256_hex};
+use re_dms_shared::manifest::{Action, Manifest, Predecessor, Step, sha256_hex};
 use re_dms_shared::message::{Outcome, SegmentStaged, TableAction, TableRequest};
 use tokio::sync::Notify;
 
@@ -21,7 +21,7 @@ use crate::apply::Loader;
 use crate::config::{ApplySettings, Atomic};
 use crate::deadline::Deadline;
 use crate::error::LoadError;
-use crate::fake::{FakeApi, FakeObjects, Fault, World, load_step};
+use crate::fake::{FakeApi, FakeObjects, Fault, LogRow, World, load_step};
 use crate::handler::SegmentLoader;
 use crate::objects::Objects;
 use crate::statements::{ApiError, Cell, Description, Statements, Submission, Submitted};
@@ -36,23 +36,63 @@ struct History {
     expected: Expected,
 }
 
-/// By target: the segment and the COPY manifest of each of its steps.
-type Expected = BTreeMap<String, Vec<(u64, String)>>;
+/// What there is of each target.
+type Expected = BTreeMap<String, Table>;
+
+#[derive(Clone, Debug, Default)]
+struct Table {
+    /// The segment and the COPY manifest of each of its loads.
+    loads: Vec<(u64, String)>,
+    /// If it is read anew: how many of the loads come before that, and the COPY manifest of its rows.
+    resync: Option<(usize, String)>,
+}
+
+impl Table {
+    /// What it holds in the end.
+    fn all(&self) -> Vec<String> {
+        let (before, rows) = self.resync.clone().map_or((0, None), |(before, rows)| (before, Some(rows)));
+        let loads = self.loads[before..].iter().map(|(_, copied)| copied.clone());
+        rows.into_iter().chain(loads).map(|copied| format!("b/{copied}")).collect()
+    }
+}
 
 impl History {
     fn draw(random: &mut StdRng) -> Self {
         let objects = Arc::new(FakeObjects::default());
         let (mut messages, mut expected) = (Vec::new(), Expected::new());
         let mut predecessor = None;
+        let anew = TABLES[random.random_range(0..TABLES.len())];
+        let begins = random.random_range(1..=SEGMENTS);
+        let ends = random.random_range(begins..=SEGMENTS);
+        let rows = format!("rows-{anew}.copy.json");
         for seq in 1..=SEGMENTS {
             let mut steps = Vec::new();
             // Now and then one that is too large for a batch.
             let most = if random.random_ratio(1, 4) { 30 } else { 3 };
-            for number in 1..=random.random_range(1..=most) {
+            let loads = random.random_range(1..=most);
+            let begins_behind = (seq == begins).then(|| random.random_range(0..=loads));
+            let mut add = |step: Step| {
+                let number = u32::try_from(steps.len()).unwrap() + 1;
+                steps.push(Step { number, ..step });
+            };
+            for load in 0..=loads {
+                let reread = expected.entry(format!("public.{anew}")).or_default();
+                if begins_behind == Some(load) {
+                    reread.resync = Some((reread.loads.len(), rows.clone()));
+                    add(Step { action: Action::Resync, ..load_step(1, anew, rows.clone()) });
+                }
+                if load == loads {
+                    break;
+                }
                 let table = TABLES[random.random_range(0..TABLES.len())];
-                let copied = format!("{seq:03}-{number}-{table}.copy.json");
-                expected.entry(format!("public.{table}")).or_default().push((seq, copied.clone()));
-                steps.push(load_step(number, table, copied));
+                let copied = format!("{seq:03}-{load}-{table}.copy.json");
+                expected.entry(format!("public.{table}")).or_default().loads.push((seq, copied.clone()));
+                add(load_step(1, table, copied));
+            }
+            if seq == ends {
+                let step = load_step(1, anew, rows.clone());
+                let Action::Load(load) = step.action.clone() else { unreachable!() };
+                add(Step { action: Action::Replace(load), ..step });
             }
             let manifest = manifest(seq, predecessor.take(), steps);
             let json = manifest.to_json().unwrap();
@@ -107,18 +147,40 @@ fn check(world: &World, expected: &Expected, highest: &mut u64) {
     assert!(number >= *highest, "the log's number {number} came before {highest}");
     *highest = number;
     for (target, history) in expected {
-        let events = |event: &str| {
-            let rows = log.iter().filter(|row| row.event == event && row.target == *target);
-            rows.map(|row| row.seq).collect::<Vec<_>>()
+        let of_target = log.iter().filter(|row| row.target == *target);
+        let of_target: Vec<_> = of_target.collect();
+        // A table that is read anew has two lives.
+        let begun = of_target.iter().position(|row| row.event == "resync");
+        let (before, after) = of_target.split_at(begun.unwrap_or(of_target.len()));
+        let missing = |rows: &[&LogRow]| {
+            let events = |event: &str| {
+                let rows = rows.iter().filter(|row| row.event == event);
+                rows.map(|row| row.seq).collect::<Vec<_>>()
+            };
+            let (skipped, replayed) = (events("skipped"), events("replayed"));
+            assert!(skipped.starts_with(&replayed), "{target}: replayed {replayed:?} of {skipped:?}");
+            skipped[replayed.len()..].to_vec()
         };
-        let (skipped, replayed, alone) = (events("skipped"), events("replayed"), events("loaded"));
-        assert!(skipped.starts_with(&replayed), "{target}: replayed {replayed:?} of {skipped:?}");
-        let missing = &skipped[replayed.len()..];
-        let is_done = |seq: &u64| *seq <= last || alone.contains(seq);
-        let due = history.iter().filter(|(seq, _)| is_done(seq) && !missing.contains(seq));
-        let due: Vec<_> = due.map(|(_, copied)| format!("b/{copied}")).collect();
+        // Done in a transaction of its own, before the rest of its segment.
+        let alone = |seq: &u64| of_target.iter().any(|row| row.event == "loaded" && row.seq == *seq);
+        let is_done = |seq: &u64| *seq <= last || alone(seq);
+        let loaded = |loads: &[(u64, String)], missing: &[u64]| {
+            let due = loads.iter().filter(|(seq, _)| is_done(seq) && !missing.contains(seq));
+            due.map(|(_, copied)| format!("b/{copied}")).collect::<Vec<_>>()
+        };
+        let (old, new) = (missing(before), missing(after));
+        let replaced = after.iter().any(|row| row.event == "replaced");
+        let due = match &history.resync {
+            Some((begins, rows)) if replaced => {
+                let mut due = vec![format!("b/{rows}")];
+                due.extend(loaded(&history.loads[*begins..], &new));
+                due
+            }
+            Some((begins, _)) if begun.is_some() => loaded(&history.loads[..*begins], &old),
+            _ => loaded(&history.loads, &old),
+        };
         let held = world.inserted.get(target).cloned().unwrap_or_default();
-        assert_eq!(held, due, "{target} after segment {last}, without {missing:?}");
+        assert_eq!(held, due, "{target} after segment {last}, without {old:?} and {new:?}");
     }
 }
 
@@ -323,8 +385,8 @@ impl Model {
         assert_eq!(state.world.ledger.iter().flatten().count() as u64, SEGMENTS);
         assert_eq!(state.world.stages, BTreeMap::new(), "no staging table is left");
         for (target, history) in &self.history.expected {
-            let all: Vec<_> = history.iter().map(|(_, copied)| format!("b/{copied}")).collect();
-            assert_eq!(state.world.inserted.get(target), Some(&all), "{target} in the end");
+            let held = state.world.inserted.get(target).cloned().unwrap_or_default();
+            assert_eq!(held, history.all(), "{target} in the end");
         }
     }
 }

@@ -4,6 +4,7 @@ mod by_table;
 mod layout;
 mod policies;
 mod quarantine;
+mod resync;
 mod schema;
 mod transactions;
 

@@ -311,3 +311,45 @@ impl Collector {
         });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rows(recalled: Option<Vec<What>>) -> Option<Vec<u8>> {
+        let first = |what: What| match what {
+            What::Row(row, _) => row[0],
+            What::Truncate => 0,
+        };
+        recalled.map(|changes| changes.into_iter().map(first).collect())
+    }
+
+    #[test]
+    fn what_lies_behind_a_snapshot_is_recalled_whole_or_not_at_all() {
+        let row = |n: u8| What::Row(vec![n; 10].into(), false);
+        let size = Change { commit_lsn: Lsn(0), what: row(0) }.bytes();
+        let mut resyncs = Resyncs { most_bytes: 3 * size, ..Resyncs::none() };
+        resyncs.watch(&[1, 2]);
+        for n in 1..=4 {
+            resyncs.remember(1, Lsn(u64::from(n) * 10), row(n));
+        }
+        resyncs.remember(3, Lsn(50), row(9));
+        assert_eq!(rows(resyncs.recall(2, Lsn(0))), Some(Vec::new()), "nothing happened to it");
+        assert_eq!(rows(resyncs.recall(1, Lsn(20))), Some(vec![2, 3, 4]));
+        assert_eq!(resyncs.bytes, 0);
+        assert_eq!(rows(resyncs.recall(1, Lsn(20))), None, "nobody watches it any more");
+        assert_eq!(rows(resyncs.recall(3, Lsn(0))), None, "nobody ever did");
+
+        // The first change is forgotten: nobody knows what lies behind a snapshot before it.
+        resyncs.watch(&[1]);
+        for n in 1..=4 {
+            resyncs.remember(1, Lsn(u64::from(n) * 10), row(n));
+        }
+        assert_eq!(rows(resyncs.recall(1, Lsn(10))), None);
+        resyncs.watch(&[1]);
+        for n in 1..=4 {
+            resyncs.remember(1, Lsn(u64::from(n) * 10), row(n));
+        }
+        assert_eq!(rows(resyncs.recall(1, Lsn(11))), Some(vec![2, 3, 4]));
+    }
+}

@@ -2,6 +2,7 @@
 
 mod policy;
 mod schema;
+mod wishes;
 
 use super::*;
 use crate::config::Config;

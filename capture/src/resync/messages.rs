@@ -79,3 +79,25 @@ impl Message {
 pub fn new_id() -> String {
     format!("{:016x}", rand::random::<u64>())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_are_for_one_stream_and_what_is_not_known_is_passed_over() {
+        let tables = vec![NamedTable { oid: 7, schema: "shop".into(), name: "orders".into() }];
+        let request = Request::Resync { id: "ab".into(), tables };
+        let message = Message { stream: "main".into(), request: request.clone() };
+        let json = message.to_json().unwrap();
+        assert_eq!(
+            json,
+            r#"{"stream":"main","request":"resync","id":"ab","tables":[{"oid":7,"schema":"shop","name":"orders"}]}"#
+        );
+        assert_eq!(Message::of("main", json.as_bytes()), Some(request));
+        assert_eq!(Message::of("other", json.as_bytes()), None);
+        assert_eq!(Message::of("main", b"nonsense"), None);
+        let newer = br#"{"stream":"main","request":"polish","id":"ab"}"#;
+        assert_eq!(Message::of("main", newer), Some(Request::Unknown));
+    }
+}

@@ -62,6 +62,8 @@ impl World {
                 ended(log)
             } else if sql.contains("'replayed'") {
                 skipped(log, sql)
+            } else if sql.contains("WHERE \"change\" = ") {
+                placed(log, after(sql, "WHERE \"change\" = "))
             } else {
                 read(log, sql)
             });
@@ -111,7 +113,15 @@ impl World {
         } else if sql.starts_with("COPY ") {
             let (stage, rest) = quoted_after(&sql.replacen("\"re_dms\".", "", 1), "COPY ");
             let copied = rest.split_once("FROM 's3://").unwrap().1.split('\'').next().unwrap();
+            if let Some(table) = rest.strip_prefix(".\"") {
+                // Straight into the target.
+                let target = format!("{stage}.{}", table.split('"').next().unwrap());
+                self.inserted.entry(target).or_default().push(copied.to_owned());
+                return Ok(());
+            }
             self.stages.insert(stage, Some(copied.to_owned()));
+        } else if let Some(target) = sql.strip_prefix("DELETE FROM ").filter(|rest| !rest.contains(' ')) {
+            self.inserted.remove(&target.replace('"', ""));
         } else if sql.starts_with("INSERT INTO ") {
             let (schema, rest) = quoted_after(sql, "INSERT INTO ");
             let (name, rest) = quoted_after(&rest, ".");
@@ -157,7 +167,7 @@ fn read(log: &[LogRow], sql: &str) -> Vec<Vec<Cell>> {
     let seq = after(sql, "\"seq\" >= ").max(after(sql, "\"seq\" = "));
     let last = log.last().map(|row| row.change);
     let asked = |row: &&LogRow| {
-        ["quarantined", "resumed"].contains(&row.event.as_str())
+        ["quarantined", "resync", "copied", "replaced", "resumed"].contains(&row.event.as_str())
             || (row.event == "failed" && row.seq == seq)
             || (row.event == "loaded" && row.seq >= seq)
             || Some(row.change) == last
@@ -198,11 +208,16 @@ fn skipped(log: &[LogRow], sql: &str) -> Vec<Vec<Cell>> {
     let replayed = log.iter().filter(of_target).filter(|row| row.event == "replayed" && row.change > since);
     let done = replayed.filter_map(|row| row.replays).max().unwrap_or(since);
     let left = log.iter().filter(of_target).filter(|row| row.event == "skipped" && row.change > done);
-    let cells = |row: &LogRow| {
-        let text = |place: usize| Cell::Text(row.texts[place].clone());
-        vec![number(row.change), text(0), number(row.seq), text(1), text(2), text(3)]
-    };
-    left.take(usize::try_from(after(sql, "LIMIT ")).unwrap()).map(cells).collect()
+    left.take(usize::try_from(after(sql, "LIMIT ")).unwrap()).map(place).collect()
+}
+
+fn placed(log: &[LogRow], change: u64) -> Vec<Vec<Cell>> {
+    log.iter().filter(|row| row.change == change).map(place).collect()
+}
+
+fn place(row: &LogRow) -> Vec<Cell> {
+    let text = |place: usize| Cell::Text(row.texts[place].clone());
+    vec![number(row.change), text(0), number(row.seq), text(1), text(2), text(3)]
 }
 
 fn number(number: u64) -> Cell {

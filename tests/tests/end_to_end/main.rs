@@ -17,6 +17,7 @@ mod policies;
 mod quarantine;
 mod replay;
 mod replication;
+mod resync;
 mod schema_changes;
 mod set_back;
 mod stand_in;

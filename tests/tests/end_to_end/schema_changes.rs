@@ -129,7 +129,10 @@ fn marked(sandbox: &Sandbox) -> Result<Vec<(String, String)>> {
 
 /// Everything that both detectors follow.
 async fn follow(detector: Detector) -> Result<()> {
-    let mut sandbox = Sandbox::up_with("[batch]\ninterval = \"300ms\"\n")?;
+    // What is marked is to stay so, to be looked at.
+    let mut sandbox = Sandbox::up_with(
+        "[batch]\ninterval = \"300ms\"\n[[tables]]\nmatch = \"*.*\"\nresync = \"manual\"\n",
+    )?;
     let source = sandbox.source().await?;
     source.batch_execute(TABLES).await?;
     sandbox.wait_and_compare()?;

@@ -132,6 +132,7 @@ const POLICIES: &str = r#"
     [[tables]]
     match = "public.ignores"
     schema_changes = "ignore"
+    resync = "manual"
     [[tables]]
     match = "public.holds"
     schema_changes = "hold"

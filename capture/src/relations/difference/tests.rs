@@ -44,7 +44,14 @@ fn new_column(default: bool, value: Option<&str>) -> TableNow {
         value: value.map(Into::into),
         xid: 1,
     };
-    TableNow { oid: 1, schema: "public".into(), name: "t".into(), storage: 1, columns: vec![column] }
+    TableNow {
+        oid: 1,
+        schema: "public".into(),
+        name: "t".into(),
+        storage: 1,
+        columns: vec![column],
+        leaves: None,
+    }
 }
 
 fn unwritten() -> Evidence<'static> {

@@ -44,7 +44,7 @@ fn catalog(columns: &[(&str, u32)]) -> TableNow {
         xid: *xid,
     };
     let columns = columns.iter().zip(1..).map(column).collect();
-    TableNow { oid: 1, schema: "public".into(), name: "t".into(), storage: 1, columns }
+    TableNow { oid: 1, schema: "public".into(), name: "t".into(), storage: 1, columns, leaves: None }
 }
 
 fn matched(names: &[&str], before: &[(i16, &str)], now: &[(&str, u32)]) -> (Vec<Option<i16>>, bool) {

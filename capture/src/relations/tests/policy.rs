@@ -138,7 +138,14 @@ fn look(relations: &mut Relations, from: u64, present: &[u32], changed: Vec<Tabl
     let changed: HashMap<u32, TableNow> = changed.into_iter().map(|now| (now.oid, now)).collect();
     let id = "look".to_owned();
     let present: BTreeSet<u32> = present.iter().copied().collect();
-    relations.looks.put(LookedAround { id, from: Lsn(from), present, changed, has_trigger: false });
+    relations.looks.put(LookedAround {
+        id,
+        from: Lsn(from),
+        present,
+        changed,
+        has_trigger: false,
+        with_rows: Vec::new(),
+    });
     assert_eq!(relations.looked(b"another").unwrap().len(), 0, "not this one");
     shown(&relations.looked(b"look").unwrap())
 }

@@ -27,7 +27,8 @@ impl Source {
             xid: 1,
         };
         let columns = columns.iter().zip(1..).map(column).collect();
-        let now = TableNow { oid, schema: "public".into(), name: name.into(), storage: 1, columns };
+        let now =
+            TableNow { oid, schema: "public".into(), name: name.into(), storage: 1, columns, leaves: None };
         self.0.lock().unwrap().insert(oid, now.clone());
         now
     }
