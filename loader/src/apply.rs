@@ -2,6 +2,7 @@
 
 pub(crate) mod explain;
 mod group;
+mod once;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
@@ -284,7 +285,10 @@ impl<A: Statements, O: Objects> Loader<A, O> {
         tracing::debug!(statements = plan.statements.len(), transport = ?plan.transport, "applying");
         let began = reading.asked_at;
         let result = match staging::stage(runner, stream, &plan, self.settings.concurrency, began).await {
-            Ok(Ok(())) => Transaction::new(runner, group::name(input.segments), &plan).run(began).await,
+            Ok(Ok(())) => {
+                let transaction = Transaction::new(runner, group::name(input.segments), &plan);
+                once::run(runner, &transaction, began, (stream, epoch, last.manifest.seq)).await
+            }
             not_staged => not_staged,
         };
         let (error, guarded) = match result {

@@ -1,0 +1,41 @@
+//! A transaction that the API calls committed is in, unless Redshift was set back since: the ledger tells.
+
+use std::time::SystemTime;
+
+use crate::error::LoadError;
+use crate::ledger::{self, Ledger};
+use crate::runner::Runner;
+use crate::statements::Statements;
+use crate::transaction::{Failure, Ran, Transaction};
+
+/// Runs a transaction of the epoch's segments up to `last`, in this life of the ledger. `began` is when the ledger was asked
+/// before.
+pub(super) async fn run<A: Statements>(
+    runner: &Runner<'_, A>,
+    transaction: &Transaction<'_, A>,
+    began: SystemTime,
+    (stream, epoch, last): (&str, &str, u64),
+) -> Result<Result<(), Failure>, LoadError> {
+    let mut first = 0;
+    loop {
+        let attempt = match transaction.run(began, first).await? {
+            Ok(Ran::Now) => return Ok(Ok(())),
+            Ok(Ran::Earlier(attempt)) => attempt,
+            Err(failure) => return Ok(Err(failure)),
+        };
+        let now = ledger::read(runner, stream, epoch).await?;
+        if now.is_beyond(last) {
+            return Ok(Ok(()));
+        }
+        if now.ledger == Ledger::Locked {
+            // Whoever holds it may be setting it right: the next invocation looks again.
+            return Err(LoadError::HandOver { what: "the ledger".to_owned() });
+        }
+        tracing::warn!(
+            segment = last,
+            attempt,
+            "was committed before, and the ledger does not have it: Redshift was set back"
+        );
+        first = attempt + 1;
+    }
+}
