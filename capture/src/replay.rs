@@ -31,7 +31,7 @@ pub(crate) use survey::Survey;
 /// What is to be replayed, and where to.
 #[derive(Clone, Debug, Default)]
 pub struct Request {
-    /// Not from the beginning, but from the segment that holds this point on; in place, from where the ledger ends.
+    /// Not from the beginning, but from the segment that holds this point on. In place the ledger says from where.
     pub from: Option<Point>,
     /// No more than up to this point.
     pub to: Option<Point>,
@@ -91,6 +91,10 @@ fn own_name(config: &Config, request: &Request) -> Result<Option<String>> {
             "in place all tables are replayed: the ledger knows whole segments",
             "add --into SCHEMA for single tables; `re_dms tables resync` brings one back in place",
         )),
+        (None, None) if request.from.is_some() => Err(refused(
+            "in place the ledger says from where",
+            "leave --from away, or replay aside with --into SCHEMA",
+        )),
         (None, None) => Ok(None),
         (None, Some(_)) if queue.is_none() => Err(refused(
             "without --into the tables would be those of the live stream",
@@ -149,7 +153,8 @@ async fn replay_aside(
     let origins = base.origins(archive, survey.first).boxed_local();
     let feed = DerivedFeed::new(config, archive, name, derivation, (origins, survey.to)).await?;
     let queue_url = request.queue_url.as_ref().unwrap_or(&config.queues.segments_url);
-    drive(config, queue_url, feed, watch).await
+    let done = drive(config, queue_url, feed, watch).await?;
+    Ok(Done { up_to: survey.to, end_lsn: survey.end_lsn, ..done })
 }
 
 /// Nothing of the live stream may be touched.
@@ -188,31 +193,20 @@ async fn replay_in_place(
     if to == 0 {
         return Err(refused("no segment is on S3 up to there", "`re_dms segments list` shows what is"));
     }
-    let from = match request.from {
-        Some(Point::Segment(seq)) => seq,
-        Some(Point::Time(_)) => Survey::first_with(archive, request).await?,
-        None => {
-            let mut feed = OwnFeed::new(archive, to);
-            match ask(config, &mut feed, to).await? {
-                Some(missing) => missing,
-                // All of it is in.
-                None => to + 1,
-            }
-        }
-    };
+    let mut feed = OwnFeed::new(archive, to);
+    let asked = ask(config, &mut feed, to).await?;
     let end_lsn = archive.history().segment(to).await?.map_or(Lsn(0), |segment| segment.manifest.end_lsn);
-    if from > to {
-        return Ok(Done { stream: archive.stream.clone(), up_to: to, end_lsn, ..Done::default() });
-    }
-    let whole = Request { from: Some(Point::Segment(from)), to: Some(Point::Segment(to)), ..request.clone() };
-    let survey = Survey::make(archive, &whole, &Base::Given(from - 1)).await?;
+    let all_in = Done { stream: archive.stream.clone(), up_to: to, end_lsn, ..Done::default() };
+    let Some(from) = asked else { return Ok(all_in) };
+    let whole = Request { to: Some(Point::Segment(to)), ..request.clone() };
+    let survey = Survey::make(archive, &whole, &Base::given(from.saturating_sub(1))).await?;
     watch.begins(survey.first, survey.to, survey.rows, survey.bytes);
     if request.dry_run {
-        return Ok(Done { stream: archive.stream.clone(), up_to: to, end_lsn, ..Done::default() });
+        return Ok(all_in);
     }
-    let mut feed = OwnFeed::new(archive, to);
     feed.begin_at(from);
-    drive(config, &config.queues.segments_url, feed, watch).await
+    let done = drive(config, &config.queues.segments_url, feed, watch).await?;
+    Ok(Done { up_to: to, end_lsn, ..done })
 }
 
 /// What the loader says to a segment: the first that the ledger lacks, none if this one is in.

@@ -5,6 +5,7 @@ mod catalog;
 pub(crate) mod explain;
 mod group;
 mod manifests;
+mod once;
 
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};

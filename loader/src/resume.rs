@@ -14,7 +14,7 @@ use crate::runner::Runner;
 use crate::staging;
 use crate::statements::Statements;
 use crate::table_log::{self, Skipped};
-use crate::transaction::Transaction;
+use crate::transaction::{Failure, Ran, Transaction};
 use re_dms_plan::table_log::{ReadAnew, Waiting};
 use re_dms_plan::{self as plan, PlanError, StagedSegment, TableLog, Target};
 
@@ -186,7 +186,7 @@ impl<A: Statements, O: Objects> Loader<A, O> {
         let staging: Vec<_> = plan.staging.iter().collect();
         let began = log.read_at();
         let done = match staging::stage(runner, stream, &staging, self.settings.concurrency, began).await? {
-            Ok(()) => Transaction::new(runner, name, plan).run(began).await?,
+            Ok(()) => self.once(&Transaction::new(runner, name, plan), runner, stream, log).await?,
             failed => failed,
         };
         let Err(failure) = done else { return Ok(()) };
@@ -194,6 +194,27 @@ impl<A: Statements, O: Objects> Loader<A, O> {
         // A lost answer or a lost connection says nothing: only the log does.
         let now = table_log::read(runner, stream, "", 0).await?;
         if now.last_change() > log.last_change() { Ok(()) } else { Err(error) }
+    }
+
+    /// One that was committed before is in, unless Redshift was set back since: the log tells.
+    async fn once(
+        &self,
+        transaction: &Transaction<'_, A>,
+        runner: &Runner<'_, A>,
+        stream: &str,
+        log: &TableLog,
+    ) -> Result<Result<(), Failure>, LoadError> {
+        let mut first = 0;
+        loop {
+            match transaction.run(log.read_at(), first).await? {
+                Ok(Ran::Now) => return Ok(Ok(())),
+                Ok(Ran::Earlier(attempt)) => first = attempt + 1,
+                Err(failure) => return Ok(Err(failure)),
+            }
+            if table_log::read(runner, stream, "", 0).await?.last_change() > log.last_change() {
+                return Ok(Ok(()));
+            }
+        }
     }
 
     async fn skipped_segment(&self, skipped: &Skipped) -> Result<Segment, LoadError> {

@@ -4,6 +4,10 @@
 //! which died submits the same tokens, gets the same statements, and waits for whichever still runs. A failed statement's
 //! token answers with its failure for eight hours: what failed before this invocation began is passed over, and the next
 //! attempt is a new transaction. Should two ever run at once, the ledger's lock and guard let one of them through.
+//!
+//! A transaction that was committed is found just so, also where Redshift has forgotten it since: it was restored to an older
+//! state, or lost. So one that was sent before this invocation began is only [`Ran::Earlier`]: who asked must look for it, and
+//! goes on with the next attempt if it is not there.
 
 use std::time::{Duration, SystemTime};
 
@@ -40,6 +44,15 @@ pub struct Failure {
     retry: Retry,
 }
 
+/// A transaction that the API calls committed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ran {
+    /// By this invocation.
+    Now,
+    /// Sent by an earlier one, in this attempt: it is in, unless Redshift was set back since.
+    Earlier(u32),
+}
+
 /// A plan that is run.
 #[derive(Debug)]
 pub struct Transaction<'a, A> {
@@ -59,19 +72,23 @@ impl<'a, A: Statements> Transaction<'a, A> {
     }
 
     /// Runs the plan, or waits for the end of the run that is under way. `began` is the API's time when this invocation
-    /// began with the segment.
+    /// began with the segment; attempts before `first` are known to be gone.
     ///
     /// # Errors
     /// Troubles with the API. A failure in Redshift is a result.
-    pub async fn run(&self, began: SystemTime) -> Result<Result<(), Failure>, LoadError> {
+    pub async fn run(&self, began: SystemTime, first: u32) -> Result<Result<Ran, Failure>, LoadError> {
         let mut tries = 0;
         let mut last = None;
-        for attempt in 0..ATTEMPTS {
+        for attempt in first..ATTEMPTS {
             let result = match self.plan.transport {
                 Transport::Batch => self.batch(attempt).await?,
                 Transport::Session => self.session(attempt).await?,
             };
-            let Err(failure) = result else { return Ok(Ok(())) };
+            let failure = match result {
+                Ok(sent_at) if sent_at < began => return Ok(Ok(Ran::Earlier(attempt))),
+                Ok(_) => return Ok(Ok(Ran::Now)),
+                Err(failure) => failure,
+            };
             if failure.submitted_at.is_some_and(|submitted_at| submitted_at < began) {
                 tracing::debug!(attempt, "passing over an earlier failure");
                 last = Some(failure);
@@ -89,20 +106,23 @@ impl<'a, A: Statements> Transaction<'a, A> {
             self.runner.breathe("a new try of the transaction", Duration::from_secs(1) * tries).await?;
             last = Some(failure);
         }
-        Ok(last.map_or(Ok(()), Err))
+        Ok(Err(last.unwrap_or_else(exhausted)))
     }
 
-    async fn batch(&self, attempt: u32) -> Result<Result<(), Failure>, LoadError> {
+    /// When the API took it.
+    async fn batch(&self, attempt: u32) -> Result<Result<SystemTime, Failure>, LoadError> {
         let statements = self.plan.statements.iter().map(|statement| statement.sql.clone()).collect();
         let submission = self.submission(&format!("{attempt}"), Sql::Batch(statements));
         match self.runner.run(&submission).await? {
-            End::Finished(_) => Ok(Ok(())),
+            End::Finished(submitted) => Ok(Ok(submitted.created_at)),
             End::Failed(description) => Ok(Err(batch_failure(&self.plan.statements, &description))),
         }
     }
 
-    async fn session(&self, attempt: u32) -> Result<Result<(), Failure>, LoadError> {
+    /// When the API took its last statement.
+    async fn session(&self, attempt: u32) -> Result<Result<SystemTime, Failure>, LoadError> {
         let mut session: Option<String> = None;
+        let mut sent_at = SystemTime::UNIX_EPOCH;
         for (position, statement) in self.plan.statements.iter().enumerate() {
             // With the session in its token, a statement is only ever taken for one of the same transaction: tokens are
             // forgotten after a while, and not all at once.
@@ -116,6 +136,7 @@ impl<'a, A: Statements> Transaction<'a, A> {
             match self.runner.run(&self.submission(&part, sql)).await {
                 Ok(End::Finished(submitted)) => {
                     tracing::debug!(position, purpose = %statement.purpose, "done");
+                    sent_at = submitted.created_at;
                     if session.is_none() {
                         session = self.runner.session_of(submitted).await?;
                     }
@@ -145,7 +166,7 @@ impl<'a, A: Statements> Transaction<'a, A> {
                 Err(error) => return Err(error),
             }
         }
-        Ok(Ok(()))
+        Ok(Ok(sent_at))
     }
 
     /// Frees the ledger's lock at once instead of when the session is forgotten.
@@ -184,6 +205,11 @@ pub(crate) fn batch_failure(statements: &[Statement], description: &Description)
 fn failure_at(statement: &Statement, description: &Description) -> Failure {
     let failure = batch_failure(&[], description);
     Failure { statement: Some(statement.clone()), rows_before: None, ..failure }
+}
+
+fn exhausted() -> Failure {
+    let error = format!("{ATTEMPTS} attempts at one transaction came to nothing");
+    Failure { statement: None, error, rows_before: None, submitted_at: None, retry: Retry::Never }
 }
 
 fn no_session() -> Failure {

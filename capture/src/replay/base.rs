@@ -1,6 +1,7 @@
 //! What a replay begins with.
 
 use futures_util::stream::{self, Stream, StreamExt as _, TryStreamExt as _};
+use re_dms_shared::Lsn;
 use re_dms_shared::manifest::{CopiedTables, Manifest};
 
 use super::{Request, Survey};
@@ -10,56 +11,67 @@ use crate::segments::{Archive, Point};
 
 /// What is there before the first segment that is replayed.
 #[derive(Clone, Debug)]
-pub(crate) enum Base {
-    /// Nothing: the history is replayed from its first segment, which is the initial copy's if there was one.
-    Beginning(Option<CopiedTables>),
+pub(crate) struct Base {
+    start: Start,
+    /// The initial copy's tables: segments that were staged beside it have steps that it holds already.
+    copied: Option<CopiedTables>,
+}
+
+#[derive(Clone, Debug)]
+enum Start {
+    /// The state at this segment's end; 0 for nothing: what comes first then is the initial copy, if there was one.
+    Given(u64),
     /// What was merged.
     Checkpoint(Box<Checkpoint>),
-    /// What the target holds already: the state at the end of this segment.
-    Given(u64),
 }
 
 impl Base {
-    /// The newest that may be used.
+    /// What the request says, or the newest that may be used.
     pub(crate) async fn find(archive: &Archive, request: &Request) -> Result<Self> {
-        if request.from.is_some() {
-            let first = Survey::first_with(archive, request).await?;
-            return Ok(Base::Given(first.saturating_sub(1)));
-        }
-        let to = match request.to {
-            None => u64::MAX,
-            Some(Point::Segment(seq)) => seq,
-            Some(Point::Time(_)) => Survey::last_before(archive, request).await?,
+        let start = if request.from.is_some() {
+            Start::Given(Survey::first_with(archive, request).await?.saturating_sub(1))
+        } else {
+            let to = match request.to {
+                None => u64::MAX,
+                Some(Point::Segment(seq)) => seq,
+                Some(Point::Time(_)) => Survey::last_before(archive, request).await?,
+            };
+            let checkpoint = Checkpoint::newest(archive, to, &request.tables).await?;
+            checkpoint.map_or(Start::Given(0), |found| Start::Checkpoint(Box::new(found)))
         };
-        match Checkpoint::newest(archive, to, &request.tables).await? {
-            Some(checkpoint) => Ok(Base::Checkpoint(Box::new(checkpoint))),
-            None => Ok(Base::Beginning(archive.copied().await?)),
-        }
+        Ok(Self { start, copied: archive.copied().await? })
+    }
+
+    /// What the target holds already.
+    pub(super) fn given(seq: u64) -> Self {
+        Self { start: Start::Given(seq), copied: None }
     }
 
     /// Segments up to this one are not needed.
     pub(crate) fn seq(&self) -> u64 {
-        match self {
-            Base::Beginning(_) => 0,
-            Base::Checkpoint(checkpoint) => checkpoint.seq,
-            Base::Given(seq) => *seq,
+        match &self.start {
+            Start::Given(seq) => *seq,
+            Start::Checkpoint(checkpoint) => checkpoint.seq,
         }
     }
 
-    /// Whose steps are to be left out, where segments were staged beside the initial copy.
-    pub(super) fn copied(&self) -> Option<CopiedTables> {
-        match self {
-            Base::Beginning(copied) => copied.clone(),
-            // Behind every snapshot.
-            Base::Checkpoint(_) | Base::Given(_) => None,
+    pub(super) fn copied(&self) -> Option<&CopiedTables> {
+        self.copied.as_ref()
+    }
+
+    /// Where a checkpoint ends: number, checksum and position of its segment.
+    pub(super) fn end(&self) -> Option<(u64, String, Lsn)> {
+        match &self.start {
+            Start::Given(_) => None,
+            Start::Checkpoint(found) => Some((found.seq, found.manifest_sha256.clone(), found.end_lsn)),
         }
     }
 
     /// As if they were an initial copy's.
     pub(super) fn images(&self) -> Vec<Manifest> {
-        match self {
-            Base::Checkpoint(checkpoint) => checkpoint.manifests().collect(),
-            Base::Beginning(_) | Base::Given(_) => Vec::new(),
+        match &self.start {
+            Start::Given(_) => Vec::new(),
+            Start::Checkpoint(checkpoint) => checkpoint.manifests().collect(),
         }
     }
 

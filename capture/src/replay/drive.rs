@@ -4,7 +4,6 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use re_dms_shared::Lsn;
 use re_dms_shared::message::{Outcome, SegmentAck};
 
 use super::Done;
@@ -43,13 +42,17 @@ pub(super) struct Driver<F> {
     resend_after: Duration,
     /// The last that the ledger has, as far as is known.
     loaded: u64,
+    /// The last that was ever loaded: less is no news.
+    furthest: u64,
     /// The first that is not announced.
     next: u64,
     /// The last one there is, once that is known.
     last: Option<u64>,
     /// Announced and not loaded, with what they come from.
-    flight: BTreeMap<u64, (u64, Lsn)>,
+    flight: BTreeMap<u64, u64>,
     done: Done,
+    /// The loader said of one that was announced that it is in.
+    is_heard: bool,
     news: Instant,
     heard: Instant,
     repeated: Option<(u64, Instant)>,
@@ -65,10 +68,12 @@ impl<F: Feed> Driver<F> {
             acks_url,
             resend_after,
             loaded: first - 1,
+            furthest: 0,
             next: first,
             last: None,
             flight: BTreeMap::new(),
             done: Done { stream, ..Done::default() },
+            is_heard: false,
             news: Instant::now(),
             heard: Instant::now(),
             repeated: None,
@@ -97,7 +102,7 @@ impl<F: Feed> Driver<F> {
             match self.feed.segment(self.next, &self.acks_url).await? {
                 Some(ready) => {
                     self.announce(&ready).await?;
-                    self.flight.insert(self.next, (ready.origin, ready.end_lsn));
+                    self.flight.insert(self.next, ready.origin);
                     self.next += 1;
                 }
                 None => self.last = Some(self.next - 1),
@@ -162,7 +167,10 @@ impl<F: Feed> Driver<F> {
         }
         match &ack.outcome {
             Outcome::Loaded | Outcome::AlreadyLoaded => {
-                self.news = Instant::now();
+                if ack.seq > self.furthest {
+                    self.furthest = ack.seq;
+                    self.news = Instant::now();
+                }
                 if ack.outcome == Outcome::Loaded {
                     self.done.segments += 1;
                     self.done.rows += ack.rows;
@@ -172,9 +180,8 @@ impl<F: Feed> Driver<F> {
                     self.loaded = ack.seq;
                     let later = self.flight.split_off(&(ack.seq + 1));
                     let origin = std::mem::replace(&mut self.flight, later).remove(&ack.seq);
-                    if let Some((origin, end_lsn)) = origin {
-                        self.done.up_to = self.done.up_to.max(origin);
-                        self.done.end_lsn = end_lsn;
+                    self.is_heard = true;
+                    if let Some(origin) = origin.filter(|origin| *origin > 0) {
                         watch.loaded(origin, self.done.rows);
                     }
                 }
@@ -192,29 +199,18 @@ impl<F: Feed> Driver<F> {
         Ok(None)
     }
 
-    /// Receipts may say more than the ledger does: the last word is the loader's.
+    /// Receipts may say more than the ledger does: if nothing was heard, the last word is the loader's.
     async fn finish(&mut self) -> Result<bool> {
         let last = self.last.unwrap_or(self.loaded);
-        if last == 0 {
+        if last == 0 || self.is_heard {
             return Ok(true);
         }
-        if self.done.up_to > 0 {
-            return Ok(true);
+        let (queues, acks_url) = (self.queues.clone(), self.acks_url.clone());
+        if let Some(missing) = ask(queues, &mut self.feed, last, acks_url).await? {
+            self.begin_at(missing);
+            return Ok(false);
         }
-        let queues = self.queues.clone();
-        let acks_url = self.acks_url.clone();
-        match ask(queues, &mut self.feed, last, acks_url).await? {
-            None => {
-                if let Some(ready) = self.feed.segment(last, &self.acks_url).await? {
-                    (self.done.up_to, self.done.end_lsn) = (ready.origin, ready.end_lsn);
-                }
-                Ok(true)
-            }
-            Some(missing) => {
-                self.begin_at(missing);
-                Ok(false)
-            }
-        }
+        Ok(true)
     }
 }
 

@@ -5,7 +5,6 @@ use std::pin::Pin;
 
 use bytes::Bytes;
 use futures_util::stream::{Stream, TryStreamExt as _};
-use re_dms_shared::Lsn;
 use re_dms_shared::manifest::{Manifest, sha256_hex};
 use re_dms_shared::message::{FORMAT, SegmentStaged};
 use re_dms_shared::s3_layout::StreamLayout;
@@ -22,9 +21,8 @@ use crate::segments::Archive;
 #[derive(Clone, Debug)]
 pub(super) struct Ready {
     pub(super) message: SegmentStaged,
-    /// The segment of the history that it comes from.
+    /// The segment of the history that it comes from; 0 where that is not known any more.
     pub(super) origin: u64,
-    pub(super) end_lsn: Lsn,
 }
 
 /// Segments by number.
@@ -97,7 +95,7 @@ impl Feed for OwnFeed<'_> {
             )
         })?;
         let message = message(layout, objects.bucket(), acks_url, &staged.manifest, staged.sha256);
-        Ok(Some(Ready { message, origin: seq, end_lsn: staged.manifest.end_lsn }))
+        Ok(Some(Ready { message, origin: seq }))
     }
 }
 
@@ -158,7 +156,7 @@ impl<'a> DerivedFeed<'a> {
             self.made = manifest.seq;
             let bucket = self.archive.objects.bucket();
             let message = message(&self.layout, bucket, "", &manifest, sha256);
-            return Ok(Some(Ready { message, origin: origin.seq, end_lsn: manifest.end_lsn }));
+            return Ok(Some(Ready { message, origin: origin.seq }));
         }
         Ok(None)
     }
@@ -218,7 +216,7 @@ impl Feed for DerivedFeed<'_> {
             })?;
             let bucket = self.archive.objects.bucket();
             let message = message(&self.layout, bucket, "", &staged.manifest, staged.sha256);
-            found = Some(Ready { message, origin: 0, end_lsn: staged.manifest.end_lsn });
+            found = Some(Ready { message, origin: 0 });
         }
         Ok(found.map(|mut ready| {
             acks_url.clone_into(&mut ready.message.ack_queue_url);

@@ -51,7 +51,10 @@ impl Survey {
     pub(crate) async fn make(archive: &Archive, request: &Request, base: &Base) -> Result<Self> {
         let first = base.seq() + 1;
         let to = match request.to {
-            Some(Point::Time(_)) => Some(Self::last_before(archive, request).await?),
+            Some(Point::Time(_)) => match Self::last_before(archive, request).await? {
+                0 => return Err(refused("nothing on S3 was committed up to then", "give a later --to")),
+                seq => Some(seq),
+            },
             Some(Point::Segment(seq)) => Some(seq),
             None => None,
         };
@@ -65,10 +68,7 @@ impl Survey {
         for image in base.images() {
             reading.steps(archive, &image, &BTreeMap::new()).await?;
         }
-        if let Base::Checkpoint(checkpoint) = base {
-            let end = (checkpoint.seq, checkpoint.manifest_sha256.clone(), checkpoint.end_lsn);
-            reading.last = Some(end);
-        }
+        reading.last = base.end();
         let mut stored = pin!(archive.segments(first));
         while let Some(segment) = stored.try_next().await? {
             if to.is_some_and(|to| segment.manifest.seq > to) {
@@ -96,7 +96,7 @@ impl Survey {
 
     /// How the segments of another stream are made from these.
     pub(crate) fn derivation(&self, stream: &str, into: Option<&str>, base: &Base) -> Derivation {
-        Derivation::new(stream, into, self.oids.clone(), base.copied())
+        Derivation::new(stream, into, self.oids.clone(), base.copied().cloned())
     }
 
     /// The last segment that holds nothing behind the time that was asked for, nor does any before it.
@@ -195,9 +195,10 @@ impl Reading<'_> {
             let what = format!("{both} would be one table in the schema that all go into");
             return Err(refused(what, "pick tables with --table, and replay the others into another schema"));
         }
-        let early = base.copied().into_iter().flat_map(|copied| copied.tables);
+        let early = base.copied().into_iter().flat_map(|copied| &copied.tables);
         let latest = early.filter(|table| meant.contains_key(&table.oid)).map(|table| table.snapshot).max();
-        if let Some(snapshot) = latest.filter(|snapshot| end_lsn < *snapshot) {
+        // Without an end that was asked for, what there is may well be the copy alone.
+        if let Some(snapshot) = latest.filter(|snapshot| self.request.to.is_some() && end_lsn < *snapshot) {
             let what =
                 format!("segment {to} ends at {end_lsn}, before the initial copy's snapshot at {snapshot}");
             return Err(refused(what, "the copy is the oldest state there is: give a later --to"));

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use re_dms_shared::manifest::{Action, Manifest};
 use re_dms_shared::message::Outcome;
 
-use super::{Loader, Segment, explain, group};
+use super::{Loader, Segment, explain, group, once};
 use crate::config::Atomic;
 use crate::error::{LoadError, Retry};
 use crate::ledger::{self, Place, Reading};
@@ -130,13 +130,17 @@ impl<A: Statements, O: Objects> Loader<A, O> {
         reading: &Reading,
     ) -> Result<Result<(), (LoadError, bool)>, LoadError> {
         let Manifest { stream, epoch, seq, .. } = input.segments[0].manifest;
+        let last = input.segments[input.segments.len() - 1].manifest.seq;
         let began = reading.asked_at;
         let staging: Vec<_> = plans.iter().flat_map(|plan| &plan.staging).collect();
         let mut staged = staging::stage(runner, stream, &staging, self.settings.concurrency, began).await;
         for plan in plans {
             change_before(runner, plan).await?;
             let result = match std::mem::replace(&mut staged, Ok(Ok(()))) {
-                Ok(Ok(())) => Transaction::new(runner, group::name(input.segments), plan).run(began).await,
+                Ok(Ok(())) => {
+                    let transaction = Transaction::new(runner, group::name(input.segments), plan);
+                    once::run(runner, &transaction, began, (stream, epoch, last), &plan.completes).await
+                }
                 not_staged => not_staged,
             };
             let failed = match result {

@@ -210,3 +210,19 @@ async fn steps_that_a_tables_copy_holds_are_left_out_and_the_others_are_not() {
     let tables: Vec<_> = state.world.inserted.keys().map(String::as_str).collect();
     assert_eq!(tables, ["public.t", "public.v"]);
 }
+
+/// Within eight hours of its commit a transaction's token answers that it is done, also if Redshift was restored since.
+#[tokio::test]
+async fn a_segment_that_redshift_forgot_is_loaded_again() {
+    let manifest = manifest(1);
+    let (message, json) = message(&manifest);
+    let loader = loader(FakeApi::default(), json);
+    let deadline = Deadline::after(Duration::from_secs(60));
+    for _ in 0..3 {
+        let loaded = loader.load(std::slice::from_ref(&message), deadline).await.unwrap();
+        assert_eq!((&loaded[0].outcome, loader.api.ledger()), (&Outcome::Loaded, vec![1]));
+        let mut state = loader.api.0.lock().unwrap();
+        state.world.ledger = Some(Vec::new());
+        state.world.inserted.clear();
+    }
+}

@@ -39,7 +39,9 @@ async fn run_until(
     time: Duration,
 ) -> Result<Result<(), Failure>, LoadError> {
     let runner = Runner::new(api, Deadline::after(time));
-    Transaction::new(&runner, NAME.to_owned(), plan).run(UNIX_EPOCH + Duration::from_secs(began)).await
+    let began = UNIX_EPOCH + Duration::from_secs(began);
+    let ran = Transaction::new(&runner, NAME.to_owned(), plan).run(began, 0).await?;
+    Ok(ran.map(drop))
 }
 
 async fn run(api: &FakeApi, plan: &Plan, began: u64) -> Result<(), Failure> {
@@ -81,6 +83,25 @@ async fn failures_are_told_once_and_passed_over_later() {
         // Its statements were taken at times 1 to 5.
         run(&api, &plan, 6).await.unwrap();
         assert_eq!((api.ledger(), api.transactions()), (vec![1], 2), "{transport:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_an_earlier_invocation_sent_is_told_apart_and_may_be_run_again() {
+    for transport in [Transport::Batch, Transport::Session] {
+        let api = FakeApi::default();
+        let plan = plan(transport);
+        let runner = Runner::new(&api, Deadline::after(Duration::from_secs(60)));
+        let transaction = Transaction::new(&runner, NAME.to_owned(), &plan);
+        let began = |seconds| UNIX_EPOCH + Duration::from_secs(seconds);
+        api.0.lock().unwrap().world.ledger = Some(Vec::new());
+        assert_eq!(transaction.run(began(0), 0).await.unwrap(), Ok(Ran::Now), "{transport:?}");
+        // Redshift is restored to what it was before; the API still knows the tokens.
+        api.0.lock().unwrap().world.ledger = Some(Vec::new());
+        assert_eq!(transaction.run(began(100), 0).await.unwrap(), Ok(Ran::Earlier(0)));
+        assert_eq!((api.ledger(), api.transactions()), (vec![], 1));
+        assert_eq!(transaction.run(began(0), 1).await.unwrap(), Ok(Ran::Now));
+        assert_eq!((api.ledger(), api.transactions()), (vec![1], 2));
     }
 }
 

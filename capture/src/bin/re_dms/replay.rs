@@ -21,7 +21,8 @@ use crate::{ConfigFile, Outcome, wait_for};
 pub(crate) struct Replay {
     #[command(flatten)]
     config: ConfigFile,
-    /// Not from the beginning, but from this segment on: the tables must be as they were before it. In place: `ledger`, which is the default.
+    /// Aside: not from the beginning, but from this segment on; the tables must be as they were before it. In place only
+    /// `ledger`, which is the default.
     #[arg(long, value_name = "SEQ|TIME|ledger")]
     from: Option<String>,
     /// Up to this segment, or up to the last one with nothing that was committed after this time.

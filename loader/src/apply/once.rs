@@ -1,0 +1,52 @@
+//! A transaction that the API calls committed is in, unless Redshift was set back since: the ledger tells, and the table
+//! log where it was one of several.
+
+use std::collections::BTreeSet;
+use std::time::SystemTime;
+
+use crate::error::LoadError;
+use crate::ledger::{self, Ledger};
+use crate::runner::Runner;
+use crate::statements::Statements;
+use crate::table_log;
+use crate::transaction::{Failure, Ran, Transaction};
+use re_dms_plan::Target;
+
+/// Runs a transaction of the epoch's segments up to `last`, in this life of the ledger. `began` is when the ledger was asked
+/// before; `completes`: the targets of these segments that it is done with, if more of them follows.
+pub(super) async fn run<A: Statements>(
+    runner: &Runner<'_, A>,
+    transaction: &Transaction<'_, A>,
+    began: SystemTime,
+    (stream, epoch, last): (&str, &str, u64),
+    completes: &BTreeSet<(u64, Target)>,
+) -> Result<Result<(), Failure>, LoadError> {
+    let mut first = 0;
+    loop {
+        let attempt = match transaction.run(began, first).await? {
+            Ok(Ran::Now) => return Ok(Ok(())),
+            Ok(Ran::Earlier(attempt)) => attempt,
+            Err(failure) => return Ok(Err(failure)),
+        };
+        let now = ledger::read(runner, stream, epoch).await?;
+        if now.is_beyond(last) {
+            return Ok(Ok(()));
+        }
+        if now.ledger == Ledger::Locked {
+            // Whoever holds it may be setting it right: the next invocation looks again.
+            return Err(LoadError::HandOver { what: "the ledger".to_owned() });
+        }
+        if let Some((first, _)) = completes.first() {
+            let log = table_log::read(runner, stream, epoch, *first).await?;
+            if completes.iter().all(|(seq, target)| log.is_loaded(*seq, target)) {
+                return Ok(Ok(()));
+            }
+        }
+        tracing::warn!(
+            segment = last,
+            attempt,
+            "was committed before, and the ledger does not have it: Redshift was set back"
+        );
+        first = attempt + 1;
+    }
+}
