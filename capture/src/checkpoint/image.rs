@@ -91,6 +91,7 @@ impl<'a> Images<'a> {
         let load = Load {
             copy_manifest,
             compression: self.codec.compression(),
+            tagged_keys: false,
             rows: RowCounts { inserts, ..RowCounts::default() },
             present_sets: Vec::new(),
             altered: Vec::new(),

@@ -63,6 +63,12 @@ impl<'a> Merge<'a> {
                 self.markers.push(Marker::Clear);
             }
             Action::Schema(change) => self.change(table, change)?,
+            Action::Resync | Action::Replace(_) => {
+                return Err(refused(table, "it was read anew, and its rows are elsewhere"));
+            }
+            Action::Load(load) if load.tagged_keys => {
+                return Err(refused(table, "its rows say in their keys what they are"));
+            }
             Action::Load(load) => {
                 self.prepare(table)?;
                 self.load(table, load, step.is_copy).await?;

@@ -36,8 +36,8 @@ impl StoredStep {
     /// In its files.
     pub(super) fn bytes(&self) -> u64 {
         match &self.step.action {
-            Action::Load(load) => load.files.iter().map(|file| file.bytes).sum(),
-            Action::Truncate | Action::Schema(_) => 0,
+            Action::Load(load) | Action::Replace(load) => load.files.iter().map(|file| file.bytes).sum(),
+            Action::Truncate | Action::Schema(_) | Action::Resync => 0,
         }
     }
 }

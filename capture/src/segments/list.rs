@@ -95,11 +95,11 @@ impl Summary {
     fn add(&mut self, step: &Step) {
         self.tables.insert(format!("{}.{}", step.table.schema, step.table.name));
         match &step.action {
-            Action::Load(load) => {
+            Action::Load(load) | Action::Replace(load) => {
                 self.rows += load.rows;
                 self.bytes += load.files.iter().map(|file| file.bytes).sum::<u64>();
             }
-            Action::Truncate => {}
+            Action::Truncate | Action::Resync => {}
             Action::Schema(_) => self.has_change = true,
         }
     }

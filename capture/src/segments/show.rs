@@ -61,6 +61,10 @@ fn step(step: &Step) -> String {
             format!("{} in {} files, {bytes} bytes", counts(&load.rows), load.files.len())
         }
         Action::Truncate => "all rows go".to_owned(),
+        Action::Resync => "is read anew from here on".to_owned(),
+        Action::Replace(load) => {
+            format!("its rows, read anew: {} in {} files", counts(&load.rows), load.files.len())
+        }
         Action::Schema(change) => {
             let changes: Vec<_> = change
                 .changes

@@ -96,7 +96,7 @@ impl<A: Statements, O: Objects> Loader<A, O> {
         let (first, last) = (input.segments[0], input.segments[input.segments.len() - 1]);
         let Manifest { stream, epoch, seq, .. } = first.manifest;
         tracing::debug!(transactions = plans.len(), transport = ?plans[0].transport, "applying");
-        let (error, guarded) = match self.run(runner, input, &plans, reading).await? {
+        let (error, guarded) = match self.run_all(runner, input, &plans, reading).await? {
             Ok(()) => return Ok((input.segments.len(), Outcome::Loaded)),
             Err(failed) => failed,
         };
@@ -122,7 +122,7 @@ impl<A: Statements, O: Objects> Loader<A, O> {
     }
 
     /// Runs the plans of these segments one after the other. A failure is told with whether it was the guard's.
-    async fn run(
+    async fn run_all(
         &self,
         runner: &Runner<'_, A>,
         input: &plan::Input<'_>,
