@@ -30,6 +30,7 @@ pub mod retention;
 pub mod retry;
 pub mod rows;
 pub mod run;
+pub mod service;
 pub mod slot_watch;
 pub mod source;
 mod sql;
