@@ -14,6 +14,9 @@ export RE_DMS_VENV := $(CURDIR)/.venv
 # And other versions of PostgreSQL.
 export RE_DMS_POSTGRESQL := $(CURDIR)/.postgresql
 
+# And the tools of deployment.
+export RE_DMS_DEPLOY_VENV := $(CURDIR)/.venv-deploy
+
 PROGRAMS := re_dms bootstrap sandbox
 
 .PHONY: help
@@ -23,6 +26,10 @@ help: ## Show this list
 .PHONY: setup
 setup: ## Install what is missing: .venv, a C compiler (as root)
 	@tools/setup
+
+.PHONY: deploysetup
+deploysetup:
+	@tools/setup deploy
 
 .PHONY: testsetup
 testsetup: ## Install what only the tests need, too: clients in .venv, .postgresql with npm
@@ -45,6 +52,24 @@ build: setup own-cache ## Build re_dms, bootstrap and sandbox into target/releas
 	@if [ "$$(realpath "$$CARGO_TARGET_DIR")" != "$$(realpath target)" ]; then \
 	  for program in $(PROGRAMS); do install -C "$$CARGO_TARGET_DIR/release/$$program" target/release/; done; \
 	fi
+
+# The loader is linked by zig, for Lambda's glibc; the capture for this machine's.
+.PHONY: package
+package: deploysetup own-cache ## Pack what people install into target/package: the capture's tar.gz, the loader's zip
+	cargo build --profile dist --locked --package re_dms
+	PATH="$(RE_DMS_DEPLOY_VENV)/bin:$$PATH" cargo lambda build --profile dist --locked --bin bootstrap
+	@mkdir -p target/dist
+	@install -C "$$CARGO_TARGET_DIR/dist/re_dms" target/dist/
+	@install -C "$$CARGO_TARGET_DIR/lambda/bootstrap/bootstrap" target/dist/bootstrap
+	@tools/package target/dist target/package
+
+# What PARAMETERS does not name stays as it was, at first as the template has it. SAM puts the package into a bucket of its own.
+STACK ?= re-dms
+.PHONY: deploy
+deploy: deploysetup own-cache ## Deploy template.yaml to AWS: make deploy STACK=re-dms PARAMETERS="Database=analytics Workgroup=main"
+	PATH="$(RE_DMS_DEPLOY_VENV)/bin:$$PATH" sam build
+	PATH="$(RE_DMS_DEPLOY_VENV)/bin:$$PATH" sam deploy --stack-name "$(STACK)" --resolve-s3 --capabilities CAPABILITY_IAM \
+	  --no-fail-on-empty-changeset $(if $(PARAMETERS),--parameter-overrides $(PARAMETERS)) $(DEPLOY)
 
 .PHONY: lint
 lint: own-cache ## Check the format and clippy's lints
@@ -71,4 +96,4 @@ demo: build ## A live workload through the whole pipeline, then both sides compa
 
 .PHONY: clean
 clean: ## Remove the programs and what setup installed here (the build cache stays)
-	rm -rf target .venv .postgresql
+	rm -rf target .venv .venv-deploy .postgresql .aws-sam

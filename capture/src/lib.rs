@@ -37,6 +37,7 @@ pub mod retry;
 pub mod rows;
 pub mod run;
 pub mod segments;
+pub mod service;
 pub mod slot_watch;
 pub mod source;
 mod sql;

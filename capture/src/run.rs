@@ -37,6 +37,7 @@ use crate::resync::{self, Resyncer};
 use crate::retention::Retention;
 use crate::retry::Backoff;
 use crate::rows::RenderOptions;
+use crate::service::Service;
 use crate::slot_watch::SlotWatch;
 use crate::source::Source;
 use crate::stage::{Stager, StreamIdentity};
@@ -57,6 +58,8 @@ const STOP_PATIENCE: Duration = Duration::from_secs(15);
 /// What does not pass by itself. Nothing is lost by it.
 pub async fn run(config: Config) -> Result<()> {
     let config = Arc::new(config);
+    let mut alive = JoinSet::new();
+    alive.spawn(Service::from_env().live());
     let mut backoff = None;
     loop {
         match run_once(Arc::clone(&config)).await {
@@ -190,6 +193,7 @@ impl Stream {
         let interval = config.s3.status_interval;
         let published = Published::new(status.clone(), objects.clone(), layout.status_json(), interval);
         background.spawn(published.clone().follow(Arc::clone(&progress)));
+        background.spawn(Service::from_env().tell(progress.subscribe()));
         background.spawn(anchor(
             Arc::clone(&config),
             Arc::clone(&progress),
@@ -324,7 +328,10 @@ fn stream_share(config: &Config, copying: bool) -> BatchConfig {
 async fn supervise(mut parts: JoinSet<(&'static str, Result<()>)>, stop: &watch::Sender<bool>) -> Result<()> {
     let mut failure = None;
     tokio::select! {
-        () = signal() => tracing::info!("ending: the batch is staged first"),
+        () = signal() => {
+            tracing::info!("ending: the batch is staged first");
+            Service::from_env().stopping();
+        }
         Some(ended) = parts.join_next() => failure = failed(ended),
     }
     stop.send_replace(true);

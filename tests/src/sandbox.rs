@@ -16,6 +16,8 @@ use crate::processes::{is_running, kill, signal, wait_for_end};
 pub struct Sandbox {
     dir: TempDir,
     info: Value,
+    /// For `sandbox up` and what it starts.
+    environment: &'static [(&'static str, &'static str)],
 }
 
 impl Sandbox {
@@ -74,6 +76,15 @@ impl Sandbox {
         Ok(sandbox)
     }
 
+    /// As [`Sandbox::up`], with a local AWS that checks signatures and evaluates IAM's policies. The sandbox's own key may
+    /// do everything all the same.
+    pub fn up_with_iam() -> Result<Self> {
+        let mut sandbox = Self::nothing()?;
+        sandbox.environment = &[("AUTH", "true")];
+        sandbox.start_what_is_down(&[])?;
+        Ok(sandbox)
+    }
+
     /// Gives the loader other environment variables, whatever it is doing.
     pub fn restart_with_loader(&mut self, loader: &Value) -> Result<()> {
         std::fs::write(self.dir.path().join("loader.json"), loader.to_string())?;
@@ -82,7 +93,7 @@ impl Sandbox {
 
     fn nothing() -> Result<Self> {
         let dir = tempfile::Builder::new().prefix("re_dms-test-").tempdir()?;
-        Ok(Self { dir, info: Value::Null })
+        Ok(Self { dir, info: Value::Null, environment: &[] })
     }
 
     /// `sandbox up` on the same folder: starts what does not run.
@@ -94,7 +105,9 @@ impl Sandbox {
         let dir = self.dir();
         let mut arguments = vec!["up", "--dir", &dir];
         arguments.extend(more);
-        let output = run("sandbox", &arguments)?;
+        let mut command = Command::new(binary("sandbox"));
+        command.args(&arguments).envs(self.environment.iter().copied());
+        let output = finish(command)?;
         ensure!(output.status.success(), "sandbox up failed:\n{}", text(&output));
         let json = std::fs::read_to_string(self.dir.path().join("sandbox.json"))?;
         self.info = serde_json::from_str(&json)?;
@@ -249,20 +262,24 @@ pub fn binary(name: &str) -> PathBuf {
 
 /// Runs a program of ours to its end, within three minutes.
 pub fn run(name: &str, arguments: &[&str]) -> Result<Output> {
-    let program = binary(name);
-    let mut child = Command::new(&program)
-        .args(arguments)
+    let mut command = Command::new(binary(name));
+    command.args(arguments);
+    finish(command)
+}
+
+fn finish(mut command: Command) -> Result<Output> {
+    let mut child = command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
-        .with_context(|| format!("{} can't be started (hint: make build)", program.display()))?;
+        .with_context(|| format!("{command:?} can't be started (hint: make build)"))?;
     let deadline = Instant::now() + Duration::from_secs(180);
     while child.try_wait()?.is_none() {
         if Instant::now() > deadline {
             child.kill()?;
             let output = child.wait_with_output()?;
-            bail!("{name} {} did not end:\n{}", arguments.join(" "), text(&output));
+            bail!("{command:?} did not end:\n{}", text(&output));
         }
         std::thread::sleep(Duration::from_millis(20));
     }
