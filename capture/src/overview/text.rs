@@ -3,6 +3,7 @@
 use std::fmt::{self, Display, Formatter};
 
 use re_dms_shared::status::{CaptureState, CaptureStatus};
+use re_dms_shared::table_log::QuarantinedTable;
 
 use super::{Overview, Rates, Segments};
 
@@ -72,7 +73,12 @@ impl Overview {
         }
         for table in &capture.quarantined {
             let (name, since) = (&table.table, table.since_seq);
-            let what = if table.held { "held" } else { "quarantined" };
+            let what = match table {
+                QuarantinedTable { resync: Some(_), .. } => "read anew",
+                QuarantinedTable { paused: true, .. } => "paused",
+                QuarantinedTable { held: true, .. } => "held",
+                _ => "quarantined",
+            };
             writeln!(
                 f,
                 "\n{what}: {name}, since segment {since}\n  {}\n  hint: {}",
@@ -157,7 +163,6 @@ fn duration(seconds: f64) -> String {
 mod tests {
     use jiff::{SignedDuration, Timestamp};
     use re_dms_shared::status::{CopyStatus, NeedsResync};
-    use re_dms_shared::table_log::QuarantinedTable;
 
     use super::super::{LastLoad, TableRate};
     use super::*;
@@ -215,6 +220,8 @@ mod tests {
             since_seq: 4,
             since_epoch: "E".to_owned(),
             held: false,
+            paused: false,
+            resync: None,
             reason: "it lacks a column".to_owned(),
             hint: "add it".to_owned(),
         }];

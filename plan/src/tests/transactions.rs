@@ -44,7 +44,7 @@ fn large_loads_are_staged_before() {
     assert!(plan_with(&small, &complete_catalog(&small)).unwrap().is_one_batch());
 }
 
-fn with_staging(plan: &Plan) -> String {
+pub(super) fn with_staging(plan: &Plan) -> String {
     let batch = |staging: &Staging| {
         let lines: Vec<_> = staging.statements.iter().map(|statement| statement.sql.as_str()).collect();
         format!("-- {}\n{}\n", staging.table, lines.join("\n"))
