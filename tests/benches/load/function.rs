@@ -49,13 +49,15 @@ impl Function {
         self.started
     }
 
-    /// User and system time so far.
+    /// Time on a processor so far, of all threads.
     pub(crate) fn cpu_ms(&self) -> Result<u64> {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid()))?;
-        let (_, rest) = stat.rsplit_once(')').context("a stat line")?;
-        let fields: Vec<_> = rest.split_whitespace().collect();
-        let ticks = |place: usize| -> Result<u64> { Ok(fields.get(place).context("a field")?.parse()?) };
-        Ok((ticks(11)? + ticks(12)?) * 1000 / rustix::param::clock_ticks_per_second())
+        let mut nanoseconds = 0;
+        for thread in std::fs::read_dir(format!("/proc/{}/task", self.pid()))? {
+            let told = std::fs::read_to_string(thread?.path().join("schedstat"))?;
+            let on_cpu = told.split_whitespace().next().context("a schedstat line")?;
+            nanoseconds += on_cpu.parse::<u64>()?;
+        }
+        Ok(nanoseconds / 1_000_000)
     }
 }
 

@@ -3,13 +3,16 @@
 use anyhow::Result;
 use re_dms_shared::Lsn;
 use re_dms_shared::manifest::{
-    Action, Column, Compression, DataFile, FORMAT, Layout, Load, Manifest, RowCounts, Step, Table,
+    Action, Column, Compression, DataFile, FORMAT, Layout, Load, Manifest, Predecessor, RowCounts, Step,
+    Table,
 };
 use serde::Serialize;
 
 /// How large a segment is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Size {
+    /// In the delivery. The first one is loaded, the others are read, and refused: the stand-in's ledger stays empty.
+    pub(crate) segments: u64,
     pub(crate) tables: u32,
     pub(crate) columns: u32,
     pub(crate) files: u32,
@@ -19,30 +22,31 @@ pub(crate) struct Size {
 
 impl Size {
     /// Some tables' changes of a second.
-    pub(crate) const SMALL: Self = Self { tables: 5, columns: 10, files: 1, rows: 1_000 };
+    pub(crate) const SMALL: Self = Self { segments: 1, tables: 5, columns: 10, files: 1, rows: 1_000 };
 
-    pub(crate) const ALL: [Self; 4] = [
+    pub(crate) const ALL: [Self; 5] = [
         Self::SMALL,
         // 100 GB of one table
-        Self { tables: 1, columns: 40, files: 3_200, rows: 300_000 },
-        Self { tables: 200, columns: 20, files: 4, rows: 50_000 },
-        Self { tables: 1_000, columns: 40, files: 4, rows: 50_000 },
+        Self { segments: 1, tables: 1, columns: 40, files: 3_200, rows: 300_000 },
+        Self { segments: 1, tables: 200, columns: 20, files: 4, rows: 50_000 },
+        Self { segments: 1, tables: 1_000, columns: 40, files: 4, rows: 50_000 },
+        Self { segments: 10, tables: 1_000, columns: 40, files: 4, rows: 50_000 },
     ];
 
     pub(crate) fn title(self) -> String {
-        let Self { tables, columns, files, rows } = self;
+        let Self { segments, tables, columns, files, rows } = self;
         let all = u64::from(tables) * u64::from(files) * rows;
-        format!("{tables} tables of {columns} columns, {files} files each, {all} rows")
+        format!("{segments} segments, {tables} tables of {columns} columns, {files} files each, {all} rows")
     }
 
-    /// The first segment of a stream.
-    pub(crate) fn manifest(self) -> Result<Vec<u8>> {
+    /// A segment of a stream, with the checksum of the one before it.
+    pub(crate) fn manifest(self, seq: u64, before: Option<String>) -> Result<Vec<u8>> {
         let manifest = Manifest {
             format: FORMAT,
             stream: "main".into(),
             epoch: "7000000000000000000-1-re_dms_main-0000000000000010".into(),
-            seq: 1,
-            predecessor: None,
+            seq,
+            predecessor: before.map(|sha256| Predecessor { seq: seq - 1, sha256 }),
             start_lsn: Lsn(1),
             end_lsn: Lsn(2),
             first_commit_time: "2026-01-02T03:04:05Z".parse()?,

@@ -1,5 +1,5 @@
-//! What the loader talks to, as far as it needs them for one segment: the Lambda runtime's API with one invocation, an S3 with
-//! one manifest, a Data API that has done everything at once, queues that take what comes.
+//! What the loader talks to, as far as it needs them: the Lambda runtime's API with one invocation, an S3 with manifests, a
+//! Data API that has done everything at once, queues that take what comes.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
@@ -18,8 +18,6 @@ use tokio::sync::Notify;
 
 use crate::segments::Size;
 
-const KEY: &str = "re_dms/main/E/segments/000000000001/manifest.json";
-
 /// Ends with the benchmark's process.
 pub(crate) struct Services {
     authority: String,
@@ -27,7 +25,8 @@ pub(crate) struct Services {
 }
 
 struct Shared {
-    manifest: Vec<u8>,
+    /// The first one is segment 1's.
+    manifests: Vec<Vec<u8>>,
     event: String,
     told: Mutex<Told>,
     answered: Notify,
@@ -62,25 +61,30 @@ impl Services {
     pub(crate) async fn start(size: Size) -> Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let authority = listener.local_addr()?.to_string();
-        let manifest = size.manifest()?;
-        let epoch = Manifest::from_json(&manifest)?.epoch;
-        let staged = SegmentStaged {
-            format: message::FORMAT,
-            stream: "main".into(),
-            epoch,
-            seq: 1,
-            bucket: "bucket".into(),
-            manifest_key: KEY.into(),
-            manifest_sha256: sha256_hex(&manifest),
-            ack_queue_url: format!("http://{authority}/000000000000/acks"),
-        };
-        let event = json!({ "Records": [{
-            "messageId": "1", "receiptHandle": "r", "body": serde_json::to_string(&staged)?, "md5OfBody": "",
-            "attributes": { "ApproximateReceiveCount": "1" }, "messageAttributes": {}, "eventSource": "aws:sqs",
-            "eventSourceARN": "arn:aws:sqs:us-east-1:000000000000:segments.fifo", "awsRegion": "us-east-1",
-        }] });
+        let (mut manifests, mut records): (Vec<Vec<u8>>, Vec<Value>) = Default::default();
+        for seq in 1..=size.segments {
+            let manifest = size.manifest(seq, manifests.last().map(|before| sha256_hex(before)))?;
+            let staged = SegmentStaged {
+                format: message::FORMAT,
+                stream: "main".into(),
+                epoch: Manifest::from_json(&manifest)?.epoch,
+                seq,
+                bucket: "bucket".into(),
+                manifest_key: format!("re_dms/main/E/segments/{seq:012}/manifest.json"),
+                manifest_sha256: sha256_hex(&manifest),
+                ack_queue_url: format!("http://{authority}/000000000000/acks"),
+            };
+            manifests.push(manifest);
+            records.push(json!({
+                "messageId": seq.to_string(), "receiptHandle": "r", "body": serde_json::to_string(&staged)?,
+                "md5OfBody": "", "attributes": { "ApproximateReceiveCount": "1" }, "messageAttributes": {},
+                "eventSource": "aws:sqs", "eventSourceARN": "arn:aws:sqs:us-east-1:000000000000:segments.fifo",
+                "awsRegion": "us-east-1",
+            }));
+        }
+        let event = json!({ "Records": records });
         let shared = Arc::new(Shared {
-            manifest,
+            manifests,
             event: event.to_string(),
             told: Mutex::default(),
             answered: Notify::new(),
@@ -99,7 +103,7 @@ impl Services {
     }
 
     pub(crate) fn manifest_bytes(&self) -> usize {
-        self.shared.manifest.len()
+        self.shared.manifests.iter().map(Vec::len).sum()
     }
 
     pub(crate) fn told(&self) -> Told {
@@ -141,10 +145,10 @@ async fn request(
         return json_answer(&json!({ "MessageId": "1", "MD5OfMessageBody": "" }));
     }
     shared.told().s3_requests += 1;
-    if method == Method::GET {
-        shared.manifest.clone().into_response()
-    } else {
-        StatusCode::OK.into_response()
+    let seq = uri.path().rsplit('/').nth(1).and_then(|seq| seq.parse::<usize>().ok());
+    match seq.and_then(|seq| shared.manifests.get(seq.checked_sub(1)?)) {
+        Some(manifest) if method == Method::GET => manifest.clone().into_response(),
+        _ => StatusCode::OK.into_response(),
     }
 }
 
@@ -155,9 +159,11 @@ async fn runtime(shared: &Shared, path: &str, body: &[u8]) -> Response {
         shared.answered.notify_one();
         return StatusCode::ACCEPTED.into_response();
     }
-    if shared.told().invoked.replace(Instant::now()).is_some() {
+    let is_first = shared.told().invoked.is_none();
+    if !is_first {
         std::future::pending::<()>().await;
     }
+    shared.told().invoked = Some(Instant::now());
     let deadline = SystemTime::now() + Duration::from_secs(120);
     let deadline = deadline.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_millis();
     let headers = [
