@@ -1,23 +1,34 @@
 //! Manifests from S3: each must be the one that its message means.
 
+use futures_util::{StreamExt as _, stream};
 use re_dms_shared::manifest::{CopiedTables, Manifest, ManifestError, sha256_hex};
 use re_dms_shared::message::SegmentStaged;
 
 use super::{Loader, Segment};
 use crate::error::LoadError;
 use crate::objects::Objects;
+use re_dms_plan::BATCH_STATEMENTS;
+
+/// Manifests that are read at a time.
+const READ_AHEAD: usize = 3;
 
 impl<A: Send + Sync, O: Objects> Loader<A, O> {
-    /// The first message's segment, and those after it that can be read.
+    /// The first message's segment, and those after it that can be read, as many as may go with it: not all of a delivery,
+    /// since manifests of large ones take memory.
     pub(super) async fn segments(&self, messages: &[SegmentStaged]) -> Result<Vec<Segment>, LoadError> {
-        let reads = messages.iter().map(|message| self.segment(message));
-        let mut segments = Vec::new();
-        for read in futures_util::future::join_all(reads).await {
+        let reads: Vec<_> = messages.iter().map(|message| self.segment(message)).collect();
+        let mut reads = stream::iter(reads).buffered(READ_AHEAD);
+        let mut segments: Vec<Segment> = Vec::new();
+        while let Some(read) = reads.next().await {
             match read {
                 Ok(segment) => segments.push(segment),
                 Err(error) if segments.is_empty() => return Err(error),
                 // It is told when its turn comes.
                 Err(_) => break,
+            }
+            let steps: usize = segments.iter().map(|segment| segment.manifest.steps.len()).sum();
+            if steps >= BATCH_STATEMENTS {
+                break;
             }
         }
         Ok(segments)

@@ -159,9 +159,11 @@ async fn runtime(shared: &Shared, path: &str, body: &[u8]) -> Response {
         shared.answered.notify_one();
         return StatusCode::ACCEPTED.into_response();
     }
-    if shared.told().invoked.replace(Instant::now()).is_some() {
+    let is_first = shared.told().invoked.is_none();
+    if !is_first {
         std::future::pending::<()>().await;
     }
+    shared.told().invoked = Some(Instant::now());
     let deadline = SystemTime::now() + Duration::from_secs(120);
     let deadline = deadline.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_millis();
     let headers = [

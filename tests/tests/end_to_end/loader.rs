@@ -39,8 +39,8 @@ async fn tables_that_are_committed_alone_are_loaded_once_whatever_dies() -> Resu
     }
     ensure!(halves > 0, "the tables changed all at once");
 
-    let mut killed = 0;
-    for round in 2..14 {
+    let (mut killed, mut halfway) = (0, 0);
+    for round in 2..14_i64 {
         source
             .batch_execute(&everywhere(&format!(
                 "INSERT INTO $t SELECT {round}, 'x' FROM generate_series(1, 20)"
@@ -55,34 +55,24 @@ async fn tables_that_are_committed_alone_are_loaded_once_whatever_dies() -> Resu
                  INSERT INTO alone_4 VALUES ({round}, 'was 5'); INSERT INTO alone_5 VALUES ({round}, 'was 4'); COMMIT"
             ))
             .await?;
-        // At another place of another segment each time.
-        for _ in 0..100 {
-            let before = loaded_alone(&warehouse).await?;
-            sleep(Duration::from_millis(31)).await;
-            if before > 0 && loaded_alone(&warehouse).await? > 0 {
-                break;
-            }
+        // After another table of another segment each time.
+        if until_loaded_alone(&warehouse, 2 + round % 3).await? {
+            halfway += 1;
         }
-        sleep(Duration::from_millis(round * 37 % 200)).await;
         for pid in loader_pids(sandbox.pid("aws")?) {
             kill(pid);
             killed += 1;
         }
-        if killed >= 5 {
+        if killed >= 3 && halfway >= 3 {
             break;
         }
     }
-    ensure!(killed > 0, "no loader was there to be killed");
+    ensure!(killed > 0 && halfway > 0, "{killed} loaders were killed, {halfway} segments half loaded");
     sandbox.wait_and_compare()?;
 
     // One that commits whole segments goes on with what is done in part.
     source.batch_execute(&everywhere("INSERT INTO $t SELECT 99, 'y' FROM generate_series(1, 20)")).await?;
-    for _ in 0..2_000 {
-        if loaded_alone(&warehouse).await? > 0 {
-            break;
-        }
-        sleep(Duration::from_millis(5)).await;
-    }
+    ensure!(until_loaded_alone(&warehouse, 2).await?, "no segment was loaded in part");
     sandbox.restart_with_loader(&json!({ "RE_DMS_ATOMIC": "segment" }))?;
     for pid in loader_pids(sandbox.pid("aws")?) {
         kill(pid);
@@ -99,7 +89,18 @@ async fn counts(warehouse: &Client) -> Result<Vec<i64>> {
     Ok((0..ALONE.len()).map(|place| row.get(place)).collect())
 }
 
-/// Tables that are done of a segment that is not.
+/// Waits until a segment is loaded in part: the log's last row stays when it is complete.
+async fn until_loaded_alone(warehouse: &Client, tables: i64) -> Result<bool> {
+    for _ in 0..2_000 {
+        if loaded_alone(warehouse).await? >= tables {
+            return Ok(true);
+        }
+        sleep(Duration::from_millis(5)).await;
+    }
+    Ok(false)
+}
+
+/// Tables that are recorded as done, though their segment is not.
 async fn loaded_alone(warehouse: &Client) -> Result<i64> {
     let log = "SELECT table_name::text FROM information_schema.tables WHERE table_schema = 're_dms' AND table_name LIKE 'tables%'";
     let log: String = warehouse.query_one(log, &[]).await?.get(0);
