@@ -60,8 +60,9 @@ pub async fn checkpoint(config: &Config, request: &Request, mut tell: impl FnMut
     let archive = Archive::open(config).await?;
     let wanted =
         replay::Request { to: request.to, tables: request.tables.clone(), ..replay::Request::default() };
-    let base = Base::find(&archive, &wanted).await?;
-    let survey = Survey::make(&archive, &wanted, &base).await?;
+    let to = Survey::end(&archive, &wanted).await?;
+    let base = Base::find(&archive, &wanted, to).await?;
+    let survey = Survey::make(&archive, &wanted, to, &base).await?;
     let attempt = Uuid::new_v4().simple().to_string()[..8].to_owned();
     let folder = request.scratch.clone().unwrap_or_else(std::env::temp_dir);
     let mut scratch = Scratch::make(folder.join(format!("re_dms-checkpoint-{attempt}")))?;

@@ -131,8 +131,9 @@ async fn replay_aside(
     name: &str,
     watch: &mut impl Watch,
 ) -> Result<Done> {
-    let base = Base::find(archive, request).await?;
-    let survey = Survey::make(archive, request, &base).await?;
+    let to = Survey::end(archive, request).await?;
+    let base = Base::find(archive, request, to).await?;
+    let survey = Survey::make(archive, request, to, &base).await?;
     refuse_own_targets(request, &survey)?;
     if survey.oids.is_empty() {
         let hint = "`re_dms segments list --table …` shows where tables are; names are the source's";
@@ -185,11 +186,7 @@ async fn replay_in_place(
 ) -> Result<Done> {
     let bounds = archive.history().range().await?;
     let last_known = bounds.map_or(0, |(_, last)| last);
-    let to = match request.to {
-        None => last_known,
-        Some(Point::Segment(seq)) => seq.min(last_known),
-        Some(Point::Time(_)) => Survey::last_before(archive, request).await?,
-    };
+    let to = Survey::end(archive, request).await?.unwrap_or(last_known).min(last_known);
     if to == 0 {
         return Err(refused("no segment is on S3 up to there", "`re_dms segments list` shows what is"));
     }
@@ -198,8 +195,7 @@ async fn replay_in_place(
     let end_lsn = archive.history().segment(to).await?.map_or(Lsn(0), |segment| segment.manifest.end_lsn);
     let all_in = Done { stream: archive.stream.clone(), up_to: to, end_lsn, ..Done::default() };
     let Some(from) = asked else { return Ok(all_in) };
-    let whole = Request { to: Some(Point::Segment(to)), ..request.clone() };
-    let survey = Survey::make(archive, &whole, &Base::given(from.saturating_sub(1))).await?;
+    let survey = Survey::make(archive, request, Some(to), &Base::given(from.saturating_sub(1))).await?;
     watch.begins(survey.first, survey.to, survey.rows, survey.bytes);
     if request.dry_run {
         return Ok(all_in);

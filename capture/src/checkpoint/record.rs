@@ -24,6 +24,8 @@ pub(crate) struct Checkpoint {
     pub(crate) manifest_sha256: String,
     /// Where it ends.
     pub(crate) end_lsn: Lsn,
+    /// When the segment's last transaction was committed.
+    pub(crate) last_commit_time: Timestamp,
     /// When it was made.
     made_at: Timestamp,
     /// By what.
@@ -52,6 +54,7 @@ impl Checkpoint {
             seq: survey.to,
             manifest_sha256: survey.sha256.clone(),
             end_lsn: survey.end_lsn,
+            last_commit_time: survey.committed_at,
             made_at: Timestamp::now(),
             made_by: CAPTURED_BY.to_owned(),
             tables: tables.texts(),

@@ -1,13 +1,13 @@
 //! What a replay begins with.
 
 use futures_util::stream::{self, Stream, StreamExt as _, TryStreamExt as _};
-use re_dms_shared::Lsn;
 use re_dms_shared::manifest::{CopiedTables, Manifest};
 
+use super::survey::End;
 use super::{Request, Survey};
 use crate::checkpoint::Checkpoint;
 use crate::error::Result;
-use crate::segments::{Archive, Point};
+use crate::segments::Archive;
 
 /// What is there before the first segment that is replayed.
 #[derive(Clone, Debug)]
@@ -27,16 +27,11 @@ enum Start {
 
 impl Base {
     /// What the request says, or the newest that may be used.
-    pub(crate) async fn find(archive: &Archive, request: &Request) -> Result<Self> {
+    pub(crate) async fn find(archive: &Archive, request: &Request, to: Option<u64>) -> Result<Self> {
         let start = if request.from.is_some() {
             Start::Given(Survey::first_with(archive, request).await?.saturating_sub(1))
         } else {
-            let to = match request.to {
-                None => u64::MAX,
-                Some(Point::Segment(seq)) => seq,
-                Some(Point::Time(_)) => Survey::last_before(archive, request).await?,
-            };
-            let checkpoint = Checkpoint::newest(archive, to, &request.tables).await?;
+            let checkpoint = Checkpoint::newest(archive, to.unwrap_or(u64::MAX), &request.tables).await?;
             checkpoint.map_or(Start::Given(0), |found| Start::Checkpoint(Box::new(found)))
         };
         Ok(Self { start, copied: archive.copied().await? })
@@ -59,11 +54,16 @@ impl Base {
         self.copied.as_ref()
     }
 
-    /// Where a checkpoint ends: number, checksum and position of its segment.
-    pub(super) fn end(&self) -> Option<(u64, String, Lsn)> {
+    /// Where a checkpoint ends.
+    pub(super) fn end(&self) -> Option<End> {
         match &self.start {
             Start::Given(_) => None,
-            Start::Checkpoint(found) => Some((found.seq, found.manifest_sha256.clone(), found.end_lsn)),
+            Start::Checkpoint(found) => Some(End {
+                seq: found.seq,
+                sha256: found.manifest_sha256.clone(),
+                lsn: found.end_lsn,
+                committed_at: found.last_commit_time,
+            }),
         }
     }
 

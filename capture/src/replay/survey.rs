@@ -4,12 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::pin::pin;
 
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
+use jiff::Timestamp;
 use re_dms_shared::Lsn;
 use re_dms_shared::manifest::{Action, Manifest, Step};
 
 use super::base::Base;
 use super::derive::{Derivation, Names};
 use super::{Oids, Request, refused};
+use crate::checkpoint::Checkpoint;
 use crate::error::Result;
 use crate::segments::{Archive, Point, Stored};
 
@@ -27,6 +29,8 @@ pub(crate) struct Survey {
     pub(crate) end_lsn: Lsn,
     /// Its manifest's checksum.
     pub(crate) sha256: String,
+    /// When its last transaction was committed.
+    pub(crate) committed_at: Timestamp,
     /// The tables that are meant, however they were called.
     pub(crate) oids: Oids,
     /// Schemas in Redshift that the stream's tables were in.
@@ -48,16 +52,13 @@ struct Needs {
 }
 
 impl Survey {
-    pub(crate) async fn make(archive: &Archive, request: &Request, base: &Base) -> Result<Self> {
+    pub(crate) async fn make(
+        archive: &Archive,
+        request: &Request,
+        to: Option<u64>,
+        base: &Base,
+    ) -> Result<Self> {
         let first = base.seq() + 1;
-        let to = match request.to {
-            Some(Point::Time(_)) => match Self::last_before(archive, request).await? {
-                0 => return Err(refused("nothing on S3 was committed up to then", "give a later --to")),
-                seq => Some(seq),
-            },
-            Some(Point::Segment(seq)) => Some(seq),
-            None => None,
-        };
         let mut reading = Reading {
             request,
             needs: BTreeMap::new(),
@@ -76,7 +77,7 @@ impl Survey {
             }
             reading.take(archive, &segment, first).await?;
         }
-        let last = reading.last.as_ref().map_or(first - 1, |(seq, _, _)| *seq);
+        let last = reading.last.as_ref().map_or(first - 1, |last| last.seq);
         if let Some(to) = to.filter(|to| last < *to) {
             let what = format!(
                 "segment {} of {} is not on S3, and the replay goes up to {to}",
@@ -99,19 +100,40 @@ impl Survey {
         Derivation::new(stream, into, self.oids.clone(), base.copied().cloned())
     }
 
-    /// The last segment that holds nothing behind the time that was asked for, nor does any before it.
-    pub(super) async fn last_before(archive: &Archive, request: &Request) -> Result<u64> {
-        let mut last = 0;
+    /// The last segment that is asked for, if an end was: of a time, the one before the first that holds anything later.
+    pub(crate) async fn end(archive: &Archive, request: &Request) -> Result<Option<u64>> {
+        let to = match request.to {
+            None => return Ok(None),
+            Some(Point::Segment(seq)) => return Ok(Some(seq)),
+            Some(to) => to,
+        };
+        let (mut last, mut next) = (None, u64::MAX);
         let mut stored = pin!(archive.segments(0));
         while let Some(segment) = stored.try_next().await? {
             let manifest = &segment.manifest;
             // The initial copy's times are those of the copying.
-            if manifest.copy.is_none() && request.to.is_some_and(|to| to.is_before_end_of(manifest)) {
+            if manifest.copy.is_none() && to.is_before_end_of(manifest) {
+                next = manifest.seq;
                 break;
             }
-            last = manifest.seq;
+            last = Some(manifest.seq);
         }
-        Ok(last)
+        if last.is_some() {
+            return Ok(last);
+        }
+        if next == 1 {
+            return Err(refused("nothing on S3 was committed up to then", "give a later --to"));
+        }
+        // What was merged may be just that, and its segments may be gone.
+        let before = next.saturating_sub(1);
+        let checkpoint = Checkpoint::newest(archive, before, &request.tables).await?;
+        let fits = |found: &Checkpoint| {
+            (found.seq == before || next == u64::MAX) && !to.is_before(found.last_commit_time)
+        };
+        match checkpoint.filter(fits) {
+            Some(found) => Ok(Some(found.seq)),
+            None => Err(gone("whatever was committed up to then".to_owned())),
+        }
     }
 
     /// The first segment that holds anything from the point on that was asked for.
@@ -134,30 +156,43 @@ impl Survey {
     }
 }
 
+/// Where the history was read to.
+#[derive(Clone, Debug, Default)]
+pub(super) struct End {
+    pub(super) seq: u64,
+    pub(super) sha256: String,
+    pub(super) lsn: Lsn,
+    pub(super) committed_at: Timestamp,
+}
+
 struct Reading<'a> {
     request: &'a Request,
     needs: BTreeMap<u32, Needs>,
     schemas: BTreeSet<String>,
     names: Names,
-    /// Number, checksum and end of the last segment.
-    last: Option<(u64, String, Lsn)>,
+    last: Option<End>,
 }
 
 impl Reading<'_> {
     async fn take(&mut self, archive: &Archive, segment: &Stored, first: u64) -> Result<()> {
         let manifest = &segment.manifest;
-        let expected = self.last.as_ref().map_or(first, |(seq, _, _)| seq + 1);
+        let expected = self.last.as_ref().map_or(first, |last| last.seq + 1);
         if manifest.seq != expected {
             return Err(gone(format!("segment {expected} of {}", archive.stream)));
         }
         let named = manifest.predecessor.as_ref().map(|before| &before.sha256);
-        if let (Some((before, sha256, _)), Some(named)) = (&self.last, named)
-            && named != sha256
+        if let (Some(before), Some(named)) = (&self.last, named)
+            && *named != before.sha256
         {
-            let what = format!("segment {expected} does not follow the segment {before} that is on S3");
+            let what = format!("segment {expected} does not follow the segment {} that is on S3", before.seq);
             return Err(refused(what, "an object was changed: restore it"));
         }
-        self.last = Some((manifest.seq, segment.sha256.clone(), manifest.end_lsn));
+        self.last = Some(End {
+            seq: manifest.seq,
+            sha256: segment.sha256.clone(),
+            lsn: manifest.end_lsn,
+            committed_at: manifest.last_commit_time,
+        });
         self.steps(archive, manifest, &segment.objects).await
     }
 
@@ -183,7 +218,7 @@ impl Reading<'_> {
     }
 
     fn finish(self, base: &Base, first: u64) -> Result<Survey> {
-        let (to, sha256, end_lsn) = self.last.unwrap_or_default();
+        let End { seq: to, sha256, lsn: end_lsn, committed_at } = self.last.unwrap_or_default();
         let meant: BTreeMap<_, _> = self.needs.into_iter().filter(|(_, needs)| needs.is_meant).collect();
         if let Some(key) = meant.values().flat_map(|needs| &needs.gone).next() {
             return Err(gone(key.clone()));
@@ -208,6 +243,7 @@ impl Reading<'_> {
             to,
             end_lsn,
             sha256,
+            committed_at,
             rows: meant.values().map(|needs| needs.rows).sum(),
             bytes: meant.values().map(|needs| needs.bytes).sum(),
             oids: meant.into_keys().collect(),

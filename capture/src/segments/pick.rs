@@ -27,6 +27,12 @@ impl Point {
         }
     }
 
+    /// Whether the time is behind this point.
+    #[must_use]
+    pub fn is_before(&self, when: Timestamp) -> bool {
+        matches!(self, Point::Time(time) if *time < when)
+    }
+
     /// Whether the segment holds anything behind this point.
     #[must_use]
     pub fn is_before_end_of(&self, manifest: &Manifest) -> bool {
