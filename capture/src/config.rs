@@ -6,7 +6,9 @@ mod aws;
 mod batch;
 mod columns;
 mod copy;
+mod errors;
 mod log;
+mod metrics;
 mod patterns;
 mod reader;
 mod secret;
@@ -21,7 +23,9 @@ use std::path::{Path, PathBuf};
 pub use aws::{AwsConfig, QueueConfig, S3Config};
 pub use batch::BatchConfig;
 pub use copy::CopyConfig;
+pub use errors::ErrorsConfig;
 pub use log::{LogConfig, LogFormat};
+pub use metrics::MetricsConfig;
 pub use patterns::TablePatterns;
 use reader::Reader;
 pub use reader::{ConfigErrors, Problem};
@@ -59,6 +63,10 @@ pub struct Config {
     pub aws: AwsConfig,
     /// How it logs.
     pub log: LogConfig,
+    /// Where metrics go.
+    pub metrics: MetricsConfig,
+    /// Whom errors are reported to.
+    pub errors: ErrorsConfig,
 }
 
 impl Config {
@@ -107,6 +115,8 @@ fn read(reader: &mut Reader) -> Option<Config> {
     let queues = QueueConfig::read(reader);
     let aws = AwsConfig::read(reader);
     let log = LogConfig::read(reader);
+    let metrics = MetricsConfig::read(reader);
+    let errors = ErrorsConfig::read(reader);
     Some(Config {
         stream: stream?,
         data_dir: data_dir?,
@@ -120,6 +130,8 @@ fn read(reader: &mut Reader) -> Option<Config> {
         queues: queues?,
         aws,
         log,
+        metrics,
+        errors,
     })
 }
 

@@ -50,6 +50,10 @@ pub struct Loaded {
     pub end_lsn: Lsn,
     /// Rows in its files.
     pub rows: u64,
+    /// Its files' size, compressed.
+    pub bytes: u64,
+    /// When its first transaction was committed on the source.
+    pub first_commit: Timestamp,
     /// From the message to the commit.
     pub duration: Duration,
     /// The stream's quarantined tables.
@@ -112,7 +116,8 @@ impl<A: Statements, O: Objects> SegmentLoader for Loader<A, O> {
             let manifest = &segment.manifest;
             let (end_lsn, rows) = (manifest.end_lsn, plan::queries::rows(manifest));
             let (outcome, quarantine) = (outcome.clone(), log.told());
-            loaded.push(Loaded { outcome, end_lsn, rows, duration, quarantine });
+            let (bytes, first_commit) = (group::files_bytes(manifest), manifest.first_commit_time);
+            loaded.push(Loaded { outcome, end_lsn, rows, bytes, first_commit, duration, quarantine });
         }
         Ok(loaded)
     }
@@ -280,7 +285,7 @@ impl<A: Statements, O: Objects> Loader<A, O> {
         let plan = plan::plan(input, bad)?;
         change_before(runner, &plan).await?;
         let (first, last) = (input.segments[0], input.segments[input.segments.len() - 1]);
-        let Manifest { stream, epoch, seq, .. } = first.manifest;
+        let Manifest { stream, epoch, .. } = first.manifest;
         tracing::debug!(statements = plan.statements.len(), transport = ?plan.transport, "applying");
         let began = reading.asked_at;
         let result = match staging::stage(runner, stream, &plan, self.settings.concurrency, began).await {
@@ -312,7 +317,7 @@ impl<A: Statements, O: Objects> Loader<A, O> {
             Place::Loaded => Ok((1, Outcome::AlreadyLoaded)),
             Place::Gap { missing } => Ok((1, Outcome::Gap { missing })),
             Place::Next => {
-                tracing::debug!(seq, "not applied");
+                tracing::debug!("not applied");
                 Err(error)
             }
         }

@@ -10,6 +10,7 @@ mod histories;
 mod identity;
 mod initial_copy;
 mod matrix;
+mod metrics;
 mod ownership;
 mod policies;
 mod quarantine;
