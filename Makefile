@@ -41,7 +41,7 @@ testsetup: ## Install what only the tests need, too: clients in .venv, .postgres
 own-cache:
 	@mkdir -p "$$CARGO_TARGET_DIR"
 	@if [ "$$(cat "$$CARGO_TARGET_DIR/.clone" 2>/dev/null || true)" != "$(CURDIR)" ]; then \
-	  find capture loader plan sandbox shared tests -name '*.rs' -exec touch {} +; \
+	  find capture loader plan sandbox shared telemetry tests -name '*.rs' -exec touch {} +; \
 	  printf '%s\n' "$(CURDIR)" >"$$CARGO_TARGET_DIR/.clone"; \
 	fi
 
@@ -81,9 +81,10 @@ test: testsetup lint build ## Lint, then all unit and end-to-end tests
 	cargo test --release --locked --workspace
 
 .PHONY: bench
-bench: build ## Size and start of the loader, then drained slots against pg_recvlogical (BENCH="--scale 0.1": smaller)
+bench: build ## Size and start of the loader, slots against pg_recvlogical, the initial copy against COPY (BENCH="--scale 0.1": smaller)
 	cargo bench --locked --workspace --bench load
 	cargo bench --locked --workspace --bench drain -- $(BENCH)
+	cargo bench --locked --workspace --bench copy -- $(COPYBENCH)
 
 .PHONY: histories
 histories: build ## Random histories through the pipeline for RE_DMS_HISTORY_SECONDS (600)

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use re_dms_shared::Epoch;
 use re_dms_shared::manifest::sha256_hex;
 use re_dms_shared::message::{Outcome, SegmentAck, SegmentStaged};
+use re_dms_shared::metrics::catalogue::LOAD_SECONDS;
 use re_dms_shared::s3_layout::StreamLayout;
 use tokio::sync::mpsc;
 
@@ -17,7 +18,7 @@ use crate::aws::{Objects, Queues};
 use crate::error::{Error, Result, Who};
 use crate::flight::Flight;
 use crate::history::History;
-use crate::progress::Progress;
+use crate::progress::{Progress, Snapshot};
 use crate::retry::Backoff;
 use crate::stage::{StreamIdentity, publish};
 pub use tables::TableNews;
@@ -222,8 +223,13 @@ impl Announcer {
             tracing::warn!(stream = %ack.stream, epoch = %ack.epoch, "an acknowledgement for another stream or epoch");
             return None;
         }
+        self.progress.update(Snapshot::heard);
         match &ack.outcome {
             Outcome::Loaded | Outcome::AlreadyLoaded => {
+                if ack.outcome == Outcome::Loaded {
+                    let seconds = Duration::from_millis(ack.duration_ms).as_secs_f64();
+                    self.progress.counted().observe(&LOAD_SECONDS, seconds);
+                }
                 publish(&self.flight, &self.progress, |flight| flight.loaded(ack.seq, ack.end_lsn));
                 tracing::info!(segment = ack.seq, lsn = %ack.end_lsn, rows = ack.rows, duration_ms = ack.duration_ms, "loaded");
                 self.progress.succeeded(Who::Loader);

@@ -137,6 +137,7 @@ struct OpenSegment {
     last_commit: Timestamp,
     end_lsn: Lsn,
     transactions: u64,
+    changes: u64,
     due: Instant,
 }
 
@@ -264,7 +265,7 @@ impl Collector {
             state.transactions += 1;
             state.changes += changes;
         });
-        self.extend_segment(commit, changes > 0);
+        self.extend_segment(commit, changes);
         if self.cut_now || self.batch.bytes() >= self.limits.batch_bytes {
             self.cut()?;
         }
@@ -346,17 +347,19 @@ impl Collector {
     }
 
     /// The transaction becomes part of the open segment; one that leaves nothing to be loaded opens none.
-    fn extend_segment(&mut self, commit: Commit, touched: bool) {
+    fn extend_segment(&mut self, commit: Commit, changes: u64) {
         if let Some(open) = &mut self.open {
             open.last_commit = commit.commit_time;
             open.end_lsn = commit.end_lsn;
             open.transactions += 1;
-        } else if touched {
+            open.changes += changes;
+        } else if changes > 0 {
             self.open = Some(OpenSegment {
                 first_commit: commit.commit_time,
                 last_commit: commit.commit_time,
                 end_lsn: commit.end_lsn,
                 transactions: 1,
+                changes,
                 due: Instant::now() + self.limits.interval,
             });
             self.progress.update(|state| state.oldest_batched = Some(commit.commit_time));
@@ -398,6 +401,7 @@ impl Collector {
             first_commit: open.first_commit,
             last_commit: open.last_commit,
             transactions: open.transactions,
+            changes: open.changes,
             shapes,
         }))?;
         let needs_resync = self.relations.needing_resync();

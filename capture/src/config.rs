@@ -6,8 +6,10 @@ mod aws;
 mod batch;
 mod columns;
 mod copy;
+mod errors;
 mod log;
 mod login;
+mod metrics;
 mod patterns;
 mod reader;
 mod secret;
@@ -22,8 +24,10 @@ use std::path::{Path, PathBuf};
 pub use aws::{AwsConfig, QueueConfig, S3Config};
 pub use batch::BatchConfig;
 pub use copy::CopyConfig;
+pub use errors::ErrorsConfig;
 pub use log::{LogConfig, LogFormat};
 pub use login::{LoginConfig, PasswordFrom};
+pub use metrics::MetricsConfig;
 pub use patterns::TablePatterns;
 use reader::Reader;
 pub use reader::{ConfigErrors, Problem};
@@ -61,6 +65,10 @@ pub struct Config {
     pub aws: AwsConfig,
     /// How it logs.
     pub log: LogConfig,
+    /// Where metrics go.
+    pub metrics: MetricsConfig,
+    /// Whom errors are reported to.
+    pub errors: ErrorsConfig,
 }
 
 impl Config {
@@ -109,6 +117,8 @@ fn read(reader: &mut Reader) -> Option<Config> {
     let s3 = S3Config::read(reader);
     let queues = QueueConfig::read(reader);
     let log = LogConfig::read(reader);
+    let metrics = MetricsConfig::read(reader);
+    let errors = ErrorsConfig::read(reader);
     Some(Config {
         stream: stream?,
         data_dir: data_dir?,
@@ -122,6 +132,8 @@ fn read(reader: &mut Reader) -> Option<Config> {
         queues: queues?,
         aws,
         log,
+        metrics,
+        errors,
     })
 }
 

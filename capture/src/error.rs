@@ -19,16 +19,24 @@ pub enum Who {
     Stream,
 }
 
-impl fmt::Display for Who {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl Who {
+    /// In a word or two.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
             Who::Source => "source",
             Who::Storage => "S3",
             Who::Queue => "queue",
             Who::Loader => "loader",
             Who::Machine => "this machine",
             Who::Stream => "stream",
-        })
+        }
+    }
+}
+
+impl fmt::Display for Who {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
     }
 }
 
@@ -46,12 +54,14 @@ pub struct Error {
     pub hint: String,
     /// The stream is to be started over, from what S3, the disk and the source hold: what it took for granted is so no more.
     pub start_over: bool,
+    /// The invariant of the design that was found broken, or would have been.
+    pub invariant: Option<u8>,
 }
 
 impl Error {
     /// Something that stays wrong until somebody acts.
     pub fn fatal(who: Who, what: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self { who, retry: false, what: what.into(), hint: hint.into(), start_over: false }
+        Self { who, retry: false, what: what.into(), hint: hint.into(), start_over: false, invariant: None }
     }
 
     /// An error of one of our own pure parts, whose text ends in `(hint: …)` if it has one.
@@ -60,18 +70,24 @@ impl Error {
         let parts = text.strip_suffix(')').and_then(|text| text.rsplit_once(" (hint: "));
         let (what, hint) =
             parts.unwrap_or((&text, if retry { "it is tried again" } else { "see the log before this" }));
-        Self { who, retry, what: what.to_owned(), hint: hint.to_owned(), start_over: false }
+        Self { who, retry, what: what.to_owned(), hint: hint.to_owned(), start_over: false, invariant: None }
     }
 
     /// Something that may pass by itself.
     pub fn passing(who: Who, what: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self { who, retry: true, what: what.into(), hint: hint.into(), start_over: false }
+        Self { who, retry: true, what: what.into(), hint: hint.into(), start_over: false, invariant: None }
     }
 
     /// The same, for a stream that finds everything anew.
     #[must_use]
     pub fn starting_over(self) -> Self {
         Self { start_over: true, ..self }
+    }
+
+    /// The same, of what breaks this invariant.
+    #[must_use]
+    pub fn breaking(self, invariant: u8) -> Self {
+        Self { invariant: Some(invariant), ..self }
     }
 
     /// The source was failed over, or set back, while we ran.

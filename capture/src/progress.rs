@@ -1,10 +1,12 @@
 //! How far the stream is: the five positions and a few counters, published to whoever wants to know.
 
-use std::time::SystemTime;
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
 
 use jiff::Timestamp;
 use re_dms_shared::Lsn;
 use re_dms_shared::lsn::{Confirmed, Durable, Loaded, Received, Staged};
+use re_dms_shared::metrics::{Registry, catalogue};
 use re_dms_shared::status::{CopyStatus, ResumeError, ResyncStatus};
 use re_dms_shared::table_log::Quarantine;
 use tokio::sync::watch;
@@ -45,6 +47,8 @@ pub struct Snapshot {
     pub segments_staged: u64,
     /// Segments in the ledger, over the epoch's life.
     pub segments_loaded: u64,
+    /// When the loader was last heard of, or segments began to wait for it, if that was later; none if none waits.
+    pub waiting_since: Option<Instant>,
     /// Transactions since the start of the process.
     pub transactions: u64,
     /// Row changes received since the start of the process.
@@ -104,6 +108,25 @@ impl Snapshot {
         self.confirmable().0.min(self.staged.0).min(self.anchored)
     }
 
+    /// Segments on S3 that are not in the ledger.
+    #[must_use]
+    pub fn segments_in_flight(&self) -> u64 {
+        self.segments_staged.saturating_sub(self.segments_loaded)
+    }
+
+    /// There is news of the loader, or segments begin to wait for it, or none waits any more.
+    pub fn heard(&mut self) {
+        self.waiting_since = (self.segments_in_flight() > 0).then(Instant::now);
+    }
+
+    /// No policy lets the slot go further: the most that Confirmed may be, whichever of them was followed a moment ago.
+    fn most_confirmable(&self) -> Lsn {
+        match self.policy {
+            AdvanceOn::Durable => self.confirmable().0,
+            AdvanceOn::Loaded | AdvanceOn::Staged => self.staged.0.min(self.anchored),
+        }
+    }
+
     /// The failure that began last, of those that last.
     #[must_use]
     pub fn last_error(&self) -> Option<&str> {
@@ -124,13 +147,27 @@ impl Snapshot {
 #[derive(Debug)]
 pub struct Progress {
     state: watch::Sender<Snapshot>,
+    counted: Arc<Registry>,
 }
 
 impl Progress {
     /// Begins at a snapshot.
     #[must_use]
-    pub fn new(start: Snapshot) -> Self {
-        Self { state: watch::Sender::new(start) }
+    pub fn new(mut start: Snapshot) -> Self {
+        start.heard();
+        Self { state: watch::Sender::new(start), counted: Arc::default() }
+    }
+
+    /// Counts there what is not in the snapshot.
+    #[must_use]
+    pub fn counting(self, counted: Arc<Registry>) -> Self {
+        Self { counted, ..self }
+    }
+
+    /// Where the parts count what they do.
+    #[must_use]
+    pub fn counted(&self) -> &Registry {
+        &self.counted
     }
 
     /// Follows all changes.
@@ -148,8 +185,7 @@ impl Progress {
     /// Segments on S3 that are not in the ledger.
     #[must_use]
     pub fn in_flight(&self) -> u64 {
-        let state = self.state.borrow();
-        state.segments_staged.saturating_sub(state.segments_loaded)
+        self.state.borrow().segments_in_flight()
     }
 
     /// How far the slot follows now.
@@ -208,11 +244,18 @@ impl Progress {
 
     /// PostgreSQL was told this.
     pub fn confirmed(&self, position: Confirmed) {
-        self.state.send_modify(|state| state.confirmed = state.confirmed.max(position));
+        self.state.send_modify(|state| {
+            if position > state.confirmed && position.0 > state.most_confirmable() {
+                self.counted.add(&catalogue::INVARIANT_VIOLATIONS, &["1"], 1);
+                tracing::error!(lsn = %position.0, invariant = 1, "PostgreSQL was told more than it may be");
+            }
+            state.confirmed = state.confirmed.max(position);
+        });
     }
 
     /// Somebody fails, and it is tried again.
     pub fn failing(&self, who: Who, text: String) {
+        self.counted.add(&catalogue::ERRORS, &[who.as_str(), "retried"], 1);
         self.state.send_if_modified(|state| match state.failures.iter_mut().find(|known| known.0 == who) {
             Some(known) => std::mem::replace(&mut known.1, text) != known.1,
             None => {

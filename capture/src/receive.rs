@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use re_dms_shared::Lsn;
 use re_dms_shared::lsn::{Confirmed, Received};
+use re_dms_shared::metrics::catalogue::RECONNECTS;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::config::Config;
@@ -89,8 +90,10 @@ impl Receiver {
                         backoff = Backoff::new();
                     }
                     let pause = backoff.pause();
-                    tracing::warn!(%error, retry_in_ms = pause.as_millis(), "the replication connection ended");
+                    let lsn = self.progress.now().received.0;
+                    tracing::warn!(%error, %lsn, retry_in_ms = pause.as_millis(), "the replication connection ended");
                     self.progress.failing(error.who, error.to_string());
+                    self.progress.counted().add(&RECONNECTS, &[], 1);
                     tokio::select! {
                         () = tokio::time::sleep(pause) => {}
                         _ = self.stop.wait_for(|&stop| stop) => return Ok(()),
@@ -107,7 +110,7 @@ impl Receiver {
         *streaming_since = Some(Instant::now());
         self.progress.update(|state| state.streaming = true);
         self.progress.succeeded(Who::Source);
-        tracing::info!(stream = %self.config.stream, lsn = %start, "streaming");
+        tracing::info!(lsn = %start, "streaming");
         let (reader, writer) = stream.into_split();
         let mut session = Session {
             reader,
@@ -158,7 +161,7 @@ impl Receiver {
             Err(_) => None,
         };
         let Some(start) = start else { return Err(ended()) };
-        start::check_not_set_back(&found, start)?;
+        start::check_not_set_back(&found, start).map_err(|error| error.breaking(6))?;
         self.check_slot(&mut client, start).await?;
         let patience = Patience::of(wal_sender_timeout(&mut client).await?);
         let options = StartOptions::for_server(
@@ -191,7 +194,8 @@ impl Receiver {
                 Who::Stream,
                 format!("the replication slot {name} is gone, and with it the changes that it held back"),
                 "find out who dropped it; to begin again choose a new stream name and copy the tables anew",
-            ));
+            )
+            .breaking(6));
         };
         if is_true(row.get(1)) {
             return Err(start::unpromoted(name));
@@ -200,6 +204,7 @@ impl Receiver {
         let state = self.progress.now();
         let held = held.max(state.anchored).max(state.confirmed.0);
         start::check_held(&self.config, confirmed.unwrap_or(Lsn::ZERO), held)
+            .map_err(|error| error.breaking(6))
     }
 }
 

@@ -28,7 +28,9 @@ use crate::config::{AdvanceOn, BatchConfig, Config};
 use crate::copy::{self, Copier, CopyState, Round, Segments};
 use crate::error::{Error, Result, Who};
 use crate::flight::Flight;
+use crate::lasting;
 use crate::look_around::LookAround;
+use crate::metrics::{Exporters, Meter};
 use crate::persist::{Cutter, Persister};
 use crate::progress::{Progress, Snapshot};
 use crate::receive::{self, Receiver};
@@ -56,13 +58,25 @@ const STOP_PATIENCE: Duration = Duration::from_secs(15);
 ///
 /// # Errors
 /// What does not pass by itself. Nothing is lost by it.
-pub async fn run(config: Config) -> Result<()> {
+pub async fn run(config: Config, meter: Arc<Meter>) -> Result<()> {
     let config = Arc::new(config);
     let mut alive = JoinSet::new();
     alive.spawn(Service::from_env().live());
+    let exporters = Exporters::start(&config.metrics, &meter).await?;
+    let outcome = run_on(config, &meter).await;
+    if let Err(error) = &outcome {
+        tracing::error!(who = %error.who, %error, "the stream ended");
+        meter.count_fatal(error);
+    }
+    exporters.stop().await;
+    outcome
+}
+
+/// As often as the stream is to be started over.
+async fn run_on(config: Arc<Config>, meter: &Meter) -> Result<()> {
     let mut backoff = None;
     loop {
-        match run_once(Arc::clone(&config)).await {
+        match run_once(Arc::clone(&config), meter).await {
             // Positions in memory may lie beyond a fork, a snapshot may be gone: all is found anew.
             Err(error) if error.start_over => {
                 tracing::warn!(%error, "starting over");
@@ -80,7 +94,7 @@ pub async fn run(config: Config) -> Result<()> {
 }
 
 /// Until the stream ends or has to be started over: on one timeline of the source, and with one snapshot of the copy.
-async fn run_once(config: Arc<Config>) -> Result<()> {
+async fn run_once(config: Arc<Config>, meter: &Meter) -> Result<()> {
     let sdk = aws::sdk_config(&config.aws).await;
     let objects = Objects::new(&sdk, &config.s3.bucket, config.aws.s3_path_style);
     let queues = Queues::new(&sdk, &config.queues);
@@ -106,10 +120,11 @@ async fn run_once(config: Arc<Config>) -> Result<()> {
     // What was copied from a server that lost it is lost, too.
     let seen = held.max(place.copy.last_snapshot());
     start::follow_timeline(&config, &mut client, &server, &objects, &layout, &mut place, seen).await?;
-    start::check_held(&config, place.confirmed, held.max(place.anchored))?;
+    start::check_held(&config, place.confirmed, held.max(place.anchored))
+        .map_err(|error| error.breaking(6))?;
     drop(client);
     tracing::info!(
-        stream = %config.stream, epoch = %epoch, lsn = %held, staged = %place.staged_lsn, loaded = %place.loaded_lsn,
+        epoch = %epoch, lsn = %held, staged = %place.staged_lsn, loaded = %place.loaded_lsn,
         "the stream's place is found"
     );
     let attempt = format!("{:08x}", rand::random::<u32>());
@@ -120,7 +135,7 @@ async fn run_once(config: Arc<Config>) -> Result<()> {
         place.is_news = true;
     }
     let stream = Stream { config, objects, queues, layout, place, server, attempt, round };
-    stream.run(wal, folder, held).await
+    stream.run(wal, folder, held, meter).await
 }
 
 fn make_data_dir(config: &Config) -> Result<()> {
@@ -148,14 +163,14 @@ struct Stream {
 }
 
 impl Stream {
-    async fn run(self, wal: LocalWal, folder: PathBuf, held: Lsn) -> Result<()> {
+    async fn run(self, wal: LocalWal, folder: PathBuf, held: Lsn, meter: &Meter) -> Result<()> {
         let Stream { config, objects, queues, layout, place, server, attempt, round } = self;
         let epoch = place.epoch.to_string();
         let copied = place.copy.done.len() as u64;
         let status = StatusFile::new(&config.data_dir, &config.stream, &epoch);
         // The loader tells with the next segment; on an idle stream that may take a while.
         let tables = status.before().map(|before| before.quarantined).unwrap_or_default();
-        let progress = Arc::new(Progress::new(Snapshot {
+        let progress = Progress::new(Snapshot {
             quarantine: Quarantine { as_of: 0, tables },
             policy: config.slot.advance_on,
             durable: Durable(held),
@@ -168,7 +183,9 @@ impl Stream {
             segments_staged: place.last_seq - (place.copy.segments() - copied),
             segments_loaded: place.loaded_seq,
             ..Snapshot::default()
-        }));
+        });
+        let progress = Arc::new(progress.counting(meter.registry()));
+        meter.follow(progress.subscribe());
         let flight = Flight::new(place.last_seq, place.loaded_seq, place.loaded_lsn, place.oldest_staged)
             .with_copy(copied, place.copy.segments());
         let flight = Arc::new(Mutex::new(flight));
@@ -220,6 +237,7 @@ impl Stream {
             .relations(&config, place.known)
             .with_copies(snapshots(&place.copy, round.as_ref()), place.is_news);
         let looks = Looks::default();
+        background.spawn(lasting::watch(progress.subscribe(), config.errors.lasting));
         background.spawn(LookAround::new(Arc::clone(&config), looks.clone()).run());
         let relations = relations.with_looks(looks);
         let needs_resync = relations.needing_resync();
@@ -355,7 +373,8 @@ fn failed(ended: Result<(&'static str, Result<()>), tokio::task::JoinError>) -> 
     match ended {
         Ok((_, Ok(()))) => None,
         Ok((part, Err(error))) => {
-            tracing::error!(part, %error, "ended");
+            // What ends the stream is told at its end.
+            tracing::warn!(part, %error, "ended");
             Some(error)
         }
         Err(error) => {

@@ -14,11 +14,13 @@ use re_dms_shared::message::{self, SegmentStaged};
 use re_dms_shared::s3_layout::{SegmentLayout, StreamLayout};
 use re_dms_shared::{Lsn, sql};
 use tokio::sync::mpsc;
+use tracing::Instrument as _;
 
 use crate::aws::PutOnce;
 use crate::batch::StepData;
 use crate::error::{Error, Result, Who};
 use crate::flight::Flight;
+use crate::metrics::count_segment;
 use crate::progress::Progress;
 use crate::retry;
 use crate::rows::RenderOptions;
@@ -50,6 +52,8 @@ pub struct Cut {
     pub last_commit: Timestamp,
     /// Source transactions in it.
     pub transactions: u64,
+    /// Row changes in these.
+    pub changes: u64,
     /// The tables' shapes as of its end, unless they are those of the segment before.
     pub shapes: Option<Bytes>,
 }
@@ -125,9 +129,14 @@ impl<S: SegmentStore> Stager<S> {
     pub async fn run(mut self, mut items: mpsc::Receiver<StageItem>) -> Result<()> {
         let mut steps = Vec::new();
         while let Some(item) = items.recv().await {
+            let span = tracing::info_span!("segment", segment = self.next_seq());
             match item {
-                StageItem::Steps(data) => steps.extend(self.stage_steps(steps.len(), data).await?),
-                StageItem::Cut(cut) => self.finish_segment(std::mem::take(&mut steps), cut).await?,
+                StageItem::Steps(data) => {
+                    steps.extend(self.stage_steps(steps.len(), data).instrument(span).await?);
+                }
+                StageItem::Cut(cut) => {
+                    self.finish_segment(std::mem::take(&mut steps), cut).instrument(span).await?;
+                }
                 StageItem::Idle(lsn) => self.idle(lsn),
             }
         }
@@ -175,12 +184,12 @@ impl<S: SegmentStore> Stager<S> {
         self.progress.anchored(cut.end_lsn);
         self.progress.staged(Staged(cut.end_lsn));
         tracing::info!(
-            segment = seq,
             lsn = %cut.end_lsn,
             steps = manifest.steps.len(),
             transactions = cut.transactions,
             "staged"
         );
+        count_segment(progress.counted(), &manifest, cut.changes);
         let place = (self.objects.bucket(), &self.layout);
         let announcement = self.identity.announcement(place, seq, sha256);
         // The announcer only ends with the process; the next start announces what it finds unloaded.
@@ -237,7 +246,8 @@ pub(crate) async fn put_manifest<S: SegmentStore>(
         Who::Stream,
         format!("{} was written by somebody else: another capture runs this stream", sql::literal(key)),
         "let only one capture run a stream; stop the other one, then start this one again",
-    ))
+    )
+    .breaking(4))
 }
 
 /// Changes the account of segments under way and publishes what follows from it.
@@ -246,8 +256,12 @@ pub(crate) fn publish(flight: &Mutex<Flight>, progress: &Progress, change: impl 
     change(&mut flight);
     progress.loaded(re_dms_shared::lsn::Loaded(flight.loaded_lsn()));
     progress.update(|state| {
+        let before = (state.segments_in_flight() > 0, state.segments_loaded);
         state.segments_staged = flight.segments();
         state.segments_loaded = flight.loaded_seq();
+        if before != (state.segments_in_flight() > 0, state.segments_loaded) {
+            state.heard();
+        }
         state.oldest_staged = flight.oldest_commit();
     });
 }

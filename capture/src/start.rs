@@ -182,7 +182,7 @@ impl Make<'_> {
         // From here on a failure needs no undoing: the record says "creating", and the next start goes on from there.
         let active = StreamState::Active { epoch: epoch.clone(), timeline: None };
         objects.put(&key, StreamRecord::new(config, active).json()).await?;
-        tracing::info!(stream = %config.stream, epoch = %epoch, "a new epoch begins");
+        tracing::info!(epoch = %epoch, "a new epoch begins");
         let with_rows =
             if config.copy.enabled { Vec::new() } else { source.tables_with_rows(&config.source).await? };
         if !with_rows.is_empty() {

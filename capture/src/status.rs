@@ -93,8 +93,7 @@ impl StatusFile {
             retained_bytes: snapshot.retained_bytes,
             lag_bytes: snapshot.server_wal_end.bytes_since(snapshot.loaded.0),
             lag_seconds: snapshot.lag_seconds(),
-            segments_in_flight: snapshot.segments_staged
-                - snapshot.segments_loaded.min(snapshot.segments_staged),
+            segments_in_flight: snapshot.segments_in_flight(),
             segments_staged: snapshot.segments_staged,
             segments_loaded: snapshot.segments_loaded,
             transactions: snapshot.transactions,

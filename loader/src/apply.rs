@@ -54,6 +54,10 @@ pub struct Loaded {
     pub end_lsn: Lsn,
     /// Rows in its files.
     pub rows: u64,
+    /// Its files' size, compressed.
+    pub bytes: u64,
+    /// When its first transaction was committed on the source.
+    pub first_commit: Timestamp,
     /// From the message to the commit.
     pub duration: Duration,
     /// The stream's quarantined tables.
@@ -116,7 +120,8 @@ impl<A: Statements, O: Objects> SegmentLoader for Loader<A, O> {
             let manifest = &segment.manifest;
             let (end_lsn, rows) = (manifest.end_lsn, plan::queries::rows(manifest));
             let (outcome, quarantine) = (outcome.clone(), log.told());
-            loaded.push(Loaded { outcome, end_lsn, rows, duration, quarantine });
+            let (bytes, first_commit) = (group::files_bytes(manifest), manifest.first_commit_time);
+            loaded.push(Loaded { outcome, end_lsn, rows, bytes, first_commit, duration, quarantine });
         }
         Ok(loaded)
     }

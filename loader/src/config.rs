@@ -3,6 +3,7 @@
 use std::fmt;
 
 pub use re_dms_plan::CopySettings;
+use re_dms_telemetry::reports::{Rollbar, Sentry, Service, rollbar};
 
 /// The database that segments go into.
 pub const DATABASE: &str = "RE_DMS_DATABASE";
@@ -26,11 +27,23 @@ pub const MAX_ATTEMPTS: &str = "RE_DMS_MAX_ATTEMPTS";
 pub const ATOMIC: &str = "RE_DMS_ATOMIC";
 /// A filter for the log, such as `info` or `re_dms_loader=debug,info`.
 pub const LOG: &str = "RE_DMS_LOG";
+/// A Sentry project that errors are reported to.
+pub const SENTRY_DSN: &str = "RE_DMS_SENTRY_DSN";
+/// A Rollbar project that errors are reported to, by its access token.
+pub const ROLLBAR_TOKEN: &str = "RE_DMS_ROLLBAR_TOKEN";
+/// Where Rollbar is, if it is not where everybody's is.
+pub const ROLLBAR_URL: &str = "RE_DMS_ROLLBAR_URL";
+/// What reports say of where they come from.
+pub const ENVIRONMENT: &str = "RE_DMS_ENVIRONMENT";
+/// `false` keeps metrics off the log.
+pub const METRICS: &str = "RE_DMS_METRICS";
+/// CloudWatch's namespace of the metrics.
+pub const METRICS_NAMESPACE: &str = "RE_DMS_METRICS_NAMESPACE";
 /// `true` puts the bucket into S3's path instead of the host name: for stand-ins.
 pub const S3_PATH_STYLE: &str = "RE_DMS_S3_PATH_STYLE";
 
 /// All settings.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Config {
     /// Which Redshift, as whom.
     pub warehouse: Warehouse,
@@ -38,6 +51,10 @@ pub struct Config {
     pub apply: ApplySettings,
     /// The log's filter.
     pub log: String,
+    /// Whom errors are reported to.
+    pub errors: ErrorSettings,
+    /// CloudWatch's namespace of the metrics; none if there are to be none.
+    pub metrics: Option<String>,
     /// Path-style S3 addresses.
     pub s3_path_style: bool,
 }
@@ -71,6 +88,15 @@ pub enum Identity {
     DbUser(String),
     /// Whoever the secret says.
     Secret(String),
+}
+
+/// Whom errors are reported to.
+#[derive(Clone, Debug)]
+pub struct ErrorSettings {
+    /// Sentry and Rollbar, or neither.
+    pub services: Vec<Service>,
+    /// `production`, `staging` and the like.
+    pub environment: String,
 }
 
 /// How segments are applied.
@@ -204,14 +230,30 @@ impl Config {
                 Atomic::default()
             }
         };
-        let s3_path_style = match get(S3_PATH_STYLE).as_deref() {
-            None | Some("false" | "0") => false,
-            Some("true" | "1") => true,
-            Some(_) => {
-                wrong(S3_PATH_STYLE, "is neither true nor false", "remove it outside of a sandbox");
-                false
-            }
-        };
+        let s3_path_style = yes_or_no(get(S3_PATH_STYLE).as_deref(), false);
+        if s3_path_style.is_none() {
+            wrong(S3_PATH_STYLE, "is neither true nor false", "remove it outside of a sandbox");
+        }
+        let metrics = yes_or_no(get(METRICS).as_deref(), true);
+        if metrics.is_none() {
+            wrong(METRICS, "is neither true nor false", "false keeps metrics off the log");
+        }
+        let namespace = get(METRICS_NAMESPACE).unwrap_or_else(|| "re_dms".to_owned());
+        let sentry = get(SENTRY_DSN).map(|dsn| Sentry::from_dsn(&dsn).map(Service::Sentry));
+        if matches!(sentry, Some(None)) {
+            wrong(SENTRY_DSN, "is no DSN", "give https://KEY@HOST/PROJECT");
+        }
+        let url = get(ROLLBAR_URL).unwrap_or_else(|| rollbar::ROLLBAR.to_owned());
+        let rollbar = get(ROLLBAR_TOKEN).map(|token| Rollbar::new(&token, &url).map(Service::Rollbar));
+        if matches!(rollbar, Some(None)) {
+            wrong(
+                ROLLBAR_TOKEN,
+                "can't be used",
+                "give a project's access token, and correct RE_DMS_ROLLBAR_URL",
+            );
+        }
+        let services = [sentry, rollbar].into_iter().flatten().flatten().collect();
+        let environment = get(ENVIRONMENT).unwrap_or_else(|| "production".to_owned());
         let log = get(LOG).unwrap_or_else(|| "info".to_owned());
         if log.parse::<tracing_subscriber::filter::Targets>().is_err() {
             wrong(LOG, "is not a log filter", "try info, debug, or re_dms_loader=debug,info");
@@ -227,7 +269,19 @@ impl Config {
             concurrency: concurrency.unwrap_or_default(),
             atomic,
         };
-        Ok(Self { warehouse, apply, log, s3_path_style })
+        let metrics = metrics.unwrap_or_default().then_some(namespace);
+        let errors = ErrorSettings { services, environment };
+        Ok(Self { warehouse, apply, log, errors, metrics, s3_path_style: s3_path_style.unwrap_or_default() })
+    }
+}
+
+/// None if it is neither.
+fn yes_or_no(text: Option<&str>, default: bool) -> Option<bool> {
+    match text {
+        None => Some(default),
+        Some("true" | "1") => Some(true),
+        Some("false" | "0") => Some(false),
+        Some(_) => None,
     }
 }
 
@@ -262,7 +316,9 @@ mod tests {
         assert_eq!(config.warehouse.location, Location::Workgroup("wg".into()));
         assert_eq!(config.warehouse.identity, Identity::Iam);
         assert_eq!(config.apply, ApplySettings::default());
-        assert_eq!(config.log, "info");
+        assert_eq!((config.log.as_str(), config.metrics.as_deref()), ("info", Some("re_dms")));
+        let quiet = [(DATABASE, "dev"), (WORKGROUP, "wg"), (METRICS, "false")];
+        assert_eq!(super::tests::config(&quiet).unwrap().metrics, None);
     }
 
     #[test]
@@ -283,6 +339,10 @@ mod tests {
             (COPY_CONCURRENCY, "0"),
             (ATOMIC, "row"),
             (S3_PATH_STYLE, "perhaps"),
+            (METRICS, "some"),
+            (SENTRY_DSN, "hunter2"),
+            (ROLLBAR_TOKEN, "hunter2"),
+            (ROLLBAR_URL, "nowhere"),
             (LOG, "loud=very"),
         ])
         .unwrap_err()

@@ -242,6 +242,16 @@ impl LoadError {
         }
     }
 
+    /// The invariant of the design that was found broken.
+    #[must_use]
+    pub fn invariant(&self) -> Option<u8> {
+        match self {
+            LoadError::Chain { .. } => Some(3),
+            LoadError::RowCount { .. } => Some(8),
+            _ => None,
+        }
+    }
+
     /// Whether the message may succeed when it comes again.
     #[must_use]
     pub fn retry(&self) -> Retry {

@@ -13,6 +13,7 @@ use tracing::Instrument;
 use crate::apply::Loaded;
 use crate::deadline::Deadline;
 use crate::error::{LoadError, Retry};
+use crate::metrics::Meter;
 use crate::queues::Queues;
 use crate::resume::Done;
 
@@ -39,13 +40,20 @@ pub trait SegmentLoader: Send + Sync {
 pub struct Handler<L, Q> {
     loader: L,
     queues: Q,
+    meter: Option<Meter>,
 }
 
 impl<L: SegmentLoader, Q: Queues> Handler<L, Q> {
     /// Segments go to `loader`, acknowledgements to `queues`.
     #[must_use]
     pub fn new(loader: L, queues: Q) -> Self {
-        Self { loader, queues }
+        Self { loader, queues, meter: None }
+    }
+
+    /// Tells this one what became of segments.
+    #[must_use]
+    pub fn measured_by(self, meter: Option<Meter>) -> Self {
+        Self { meter, ..self }
     }
 
     /// Handles the messages of one invocation.
@@ -101,6 +109,9 @@ impl<L: SegmentLoader, Q: Queues> Handler<L, Q> {
     async fn segments(&self, messages: &[SegmentStaged], deadline: Deadline) -> Result<usize, LoadError> {
         match self.loader.load(messages, deadline).await {
             Ok(loaded) => {
+                if let (Some(meter), Some(first)) = (&self.meter, messages.first()) {
+                    meter.loaded(&first.stream, &loaded);
+                }
                 for (message, loaded) in messages.iter().zip(&loaded) {
                     self.tell(message, loaded).await;
                 }
@@ -119,10 +130,12 @@ impl<L: SegmentLoader, Q: Queues> Handler<L, Q> {
         let seq = message.seq;
         match outcome {
             Outcome::Gap { missing } => {
-                tracing::warn!(seq, missing, "refused: a segment before it is missing");
+                tracing::warn!(segment = seq, missing, "refused: a segment before it is missing");
             }
-            Outcome::AlreadyLoaded => tracing::info!(seq, rows, duration_ms, "already loaded"),
-            _ => tracing::info!(seq, rows, duration_ms, %end_lsn, "loaded"),
+            Outcome::AlreadyLoaded => {
+                tracing::info!(segment = seq, lsn = %end_lsn, rows, duration_ms, "already loaded")
+            }
+            _ => tracing::info!(segment = seq, lsn = %end_lsn, rows, duration_ms, "loaded"),
         }
         let quarantine = Some(quarantine.clone());
         let told = Told { end_lsn: *end_lsn, rows: *rows, duration_ms, quarantine };
@@ -163,8 +176,15 @@ impl<L: SegmentLoader, Q: Queues> Handler<L, Q> {
             return;
         }
         let (who, retry, hint) = (error.who(), error.retry(), error.hint());
-        tracing::error!(%error, %who, ?retry, hint, "not loaded");
+        if retry == Retry::Never {
+            tracing::error!(%error, %who, hint, "not loaded");
+        } else {
+            tracing::warn!(%error, %who, ?retry, hint, "not loaded, and tried again");
+        }
         if let Some(sender) = sender {
+            if let Some(meter) = &self.meter {
+                meter.failed(sender.stream, error);
+            }
             let outcome = Outcome::Failed { error: error.to_string(), hint };
             // Where the segment ends is in its manifest, which may be what could not be read.
             self.acknowledge(sender, outcome, Told::default()).await;

@@ -14,6 +14,7 @@ pub mod error;
 mod fake;
 pub mod handler;
 pub mod ledger;
+pub mod metrics;
 #[cfg(test)]
 mod model;
 pub mod objects;

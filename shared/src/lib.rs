@@ -9,6 +9,7 @@ pub mod ledger;
 pub mod lsn;
 pub mod manifest;
 pub mod message;
+pub mod metrics;
 pub mod names;
 pub mod s3_layout;
 pub mod sql;

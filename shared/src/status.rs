@@ -98,6 +98,22 @@ pub struct CopyStatus {
     pub bytes_done: u64,
     /// How long it may still take, if that can be told.
     pub seconds_left: Option<u64>,
+    /// Tables that are being read.
+    pub reading: Vec<TableCopyStatus>,
+}
+
+/// How far the initial copy of one table is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct TableCopyStatus {
+    /// `schema.name` on the source.
+    pub table: String,
+    /// What it takes on the source's disk, about.
+    pub bytes_expected: u64,
+    /// The same, of what was read.
+    pub bytes_done: u64,
+    /// Rows on S3.
+    pub rows: u64,
 }
 
 /// A table that is to be read anew.

@@ -163,14 +163,14 @@ impl<T> Board<T> {
         state.left_over += 1;
     }
 
-    /// What was read of the tables that are being read, in bytes on the source's disk, about.
-    pub(super) fn bytes_read(&self) -> u64 {
+    /// The tables that are being read, each with what was read of it, in bytes on the source's disk, about.
+    pub(super) fn reading(&self) -> Vec<(Arc<Shared<T>>, u64)> {
         let read = |shared: &Arc<Shared<T>>| {
             let left = lock(&shared.left);
             let (all, read) = (left.all.max(1) as u64, (left.all - left.chunks.len()) as u64);
-            shared.table.bytes / all * read
+            (Arc::clone(shared), shared.table.bytes / all * read)
         };
-        lock(&self.state).shared.iter().map(read).sum()
+        lock(&self.state).shared.iter().map(read).collect()
     }
 
     pub(super) fn left_over(&self) -> usize {

@@ -1,6 +1,6 @@
 //! A table's rows as files on S3: cut at one size, written on the cores there are, each uploaded as soon as it is ready.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -9,12 +9,13 @@ use re_dms_shared::s3_layout::CopyLayout;
 use re_dms_shared::status::CopyStatus;
 use tokio::sync::Semaphore;
 use tokio::task::{JoinError, JoinSet};
+use tracing::Instrument as _;
 
 use crate::aws::Objects;
 use crate::config::Config;
 use crate::error::{Error, Result, Who};
+use crate::metrics::{count_load, upload};
 use crate::progress::{Progress, Snapshot};
-use crate::retry;
 use crate::rows::{Codec, FileSummary, HashedColumns, LoadContext, render_copied};
 use crate::stage::load;
 use crate::threads;
@@ -92,6 +93,7 @@ pub(super) struct Output {
     /// What does not fill a file yet.
     rest: Mutex<Vec<u8>>,
     last_number: AtomicU32,
+    rows: Arc<AtomicU64>,
     uploads: Mutex<JoinSet<Result<Staged>>>,
     staged: Mutex<Vec<Staged>>,
 }
@@ -110,9 +112,15 @@ impl Output {
             hashed: hashed.map(Arc::new),
             rest: Mutex::default(),
             last_number: AtomicU32::new(0),
+            rows: Arc::default(),
             uploads: Mutex::default(),
             staged: Mutex::default(),
         }
+    }
+
+    /// Rows on S3.
+    pub(super) fn rows(&self) -> u64 {
+        self.rows.load(Ordering::Relaxed)
     }
 
     /// Makes a file of these rows. Waits while too many are under way: that bounds memory.
@@ -130,12 +138,16 @@ impl Output {
         let permit = Arc::clone(&files.permits).acquire_owned().await;
         let number = self.last_number.fetch_add(1, Ordering::Relaxed) + 1;
         let (context, hashed) = (Arc::clone(&self.context), self.hashed.clone());
-        let (files, oid) = (Arc::clone(files), self.oid);
-        lock(&self.uploads).spawn(async move {
+        let (files, oid, rows) = (Arc::clone(files), self.oid, Arc::clone(&self.rows));
+        let staged = async move {
             let staged = stage(&files, oid, number, lines, &context, hashed).await;
             drop(permit);
+            if let Ok(staged) = &staged {
+                rows.fetch_add(staged.file.rows, Ordering::Relaxed);
+            }
             staged
-        });
+        };
+        lock(&self.uploads).spawn(staged.in_current_span());
         Ok(())
     }
 
@@ -169,8 +181,10 @@ impl Output {
             staged.into_iter().map(|staged| (staged.file, staged.summary)).unzip();
         let copy_manifest = files.layout.copy_manifest((self.oid, &table), &files.attempt);
         let json = Bytes::from(copy_manifest_json(files.objects.bucket(), &data));
-        retry::until_done(&files.progress, || files.objects.put(&copy_manifest, json.clone())).await?;
-        Ok(load(&self.context, copy_manifest, (data, summaries), files.codec))
+        upload(&files.progress, || files.objects.put(&copy_manifest, json.clone())).await?;
+        let load = load(&self.context, copy_manifest, (data, summaries), files.codec);
+        count_load(files.progress.counted(), &table, &load);
+        Ok(load)
     }
 }
 
@@ -189,7 +203,7 @@ async fn stage(
     let rendered = rendered.map_err(|error| Error::told(Who::Stream, false, &error))?;
     let key = files.layout.data((oid, &table), number, &files.attempt, codec.compression());
     let body = Bytes::from(rendered.bytes);
-    retry::until_done(&files.progress, || files.objects.put(&key, body.clone())).await?;
+    upload(&files.progress, || files.objects.put(&key, body.clone())).await?;
     let (rows, bytes) = (rendered.summary.rows.total(), body.len() as u64);
     files.progress.update(|state| {
         state.rows_written += rows;

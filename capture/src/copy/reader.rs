@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use futures_util::TryStreamExt;
 use futures_util::future::try_join_all;
 use re_dms_shared::manifest::Load;
-use re_dms_shared::status::CopyStatus;
+use re_dms_shared::status::{CopyStatus, TableCopyStatus};
+use tracing::Instrument as _;
 
 use super::board::{Board, Chunk, Shared, Turn, chunks};
 use super::output::{Account, Files, Output};
@@ -94,8 +95,11 @@ impl Reading {
     async fn work(&self, reader: &Source, sink: &impl Finished) -> Result<()> {
         loop {
             match self.board.turn() {
-                Turn::Own(table) => self.own(reader, table, sink).await?,
-                Turn::Help(shared) => self.help(reader, &shared).await?,
+                Turn::Own(table) => {
+                    let span = span_of(&table);
+                    self.own(reader, table, sink).instrument(span).await?;
+                }
+                Turn::Help(shared) => self.help(reader, &shared).instrument(span_of(&shared.table)).await?,
                 Turn::Wait => tokio::time::sleep(LOOK_AGAIN).await,
                 Turn::Finished => return Ok(()),
             }
@@ -212,12 +216,15 @@ impl Reading {
         let mut logged = Instant::now();
         loop {
             tokio::time::sleep(TELL).await;
-            let under_way = self.board.bytes_read();
+            let reading: Vec<_> =
+                self.board.reading().iter().map(|(shared, read)| progress(shared, *read)).collect();
+            let under_way: u64 = reading.iter().map(|table| table.bytes_done).sum();
             let mut now = CopyStatus::default();
             self.progress.update(|state| {
                 if let Some(copy) = self.account.of(state) {
                     let bytes = (copy.bytes_done + under_way).min(copy.bytes_expected);
                     copy.seconds_left = seconds_left(started.elapsed(), bytes, copy.bytes_expected);
+                    copy.reading = reading;
                     now = copy.clone();
                 }
             });
@@ -228,6 +235,17 @@ impl Reading {
             }
         }
     }
+}
+
+fn progress(shared: &Shared<Output>, bytes_done: u64) -> TableCopyStatus {
+    let RoundTable { schema, name, bytes, .. } = &shared.table;
+    let table = format!("{schema}.{name}");
+    TableCopyStatus { table, bytes_expected: *bytes, bytes_done, rows: shared.output.rows() }
+}
+
+/// What is logged meanwhile names the table.
+fn span_of(RoundTable { schema, name, .. }: &RoundTable) -> tracing::Span {
+    tracing::info_span!("copy", table = format!("{schema}.{name}"))
 }
 
 /// None before anything can be said.

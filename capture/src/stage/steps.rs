@@ -13,7 +13,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use super::{SegmentStore, Stager};
 use crate::batch::{StepAction, StepData, TableShape};
 use crate::error::{Error, Result, Who};
-use crate::retry;
+use crate::metrics::{count_load, upload};
 use crate::rows::{self, Codec, FileRows, FileSummary, LoadContext, LoadSummary};
 use crate::threads;
 
@@ -151,6 +151,7 @@ impl<S: SegmentStore> Stager<S> {
         let copy_manifest = self.segment_layout().copy_manifest(number, table, &self.identity.attempt);
         self.put(&copy_manifest, &Bytes::from(copy_manifest_json(self.objects.bucket(), &files))).await?;
         let load = load(context, copy_manifest, (files, summaries), self.options.codec);
+        count_load(self.progress.counted(), table, &load);
         self.progress.update(|state| {
             state.rows_written += load.rows.total();
             state.bytes_written += load.files.iter().map(|file| file.bytes).sum::<u64>();
@@ -159,7 +160,7 @@ impl<S: SegmentStore> Stager<S> {
     }
 
     pub(super) async fn put(&self, key: &str, body: &Bytes) -> Result<()> {
-        retry::until_done(&self.progress, || self.objects.put(key, body.clone())).await
+        upload(&self.progress, || self.objects.put(key, body.clone())).await
     }
 }
 

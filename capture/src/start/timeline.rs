@@ -54,7 +54,7 @@ pub async fn follow(
     let state = StreamState::Active { epoch: place.epoch.clone(), timeline: Some(server.timeline) };
     objects.put(&layout.stream_json(), StreamRecord::new(config, state).json()).await?;
     tracing::info!(
-        stream = %config.stream, from = place.timeline, to = server.timeline, lsn = %fork,
+        from = place.timeline, to = server.timeline, lsn = %fork,
         "the source was failed over: the stream follows it to its new timeline"
     );
     place.timeline = server.timeline;

@@ -39,7 +39,8 @@ fn changes_tables(manifest: &Manifest) -> bool {
     manifest.steps.iter().any(|step| matches!(step.action, Action::Schema(_)))
 }
 
-fn files_bytes(manifest: &Manifest) -> u64 {
+/// The files' size, compressed.
+pub(super) fn files_bytes(manifest: &Manifest) -> u64 {
     let of_step = |action: &Action| match action {
         Action::Load(load) => load.files.iter().map(|file| file.bytes).sum(),
         // Rows that were read anew come later, by themselves.

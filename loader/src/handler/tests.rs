@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 
+use jiff::Timestamp;
+
 use super::*;
 use crate::error::LoadError;
 
@@ -29,6 +31,8 @@ impl SegmentLoader for Script {
             outcome: outcome.clone(),
             end_lsn: Lsn(message.seq),
             rows: 7,
+            bytes: 70,
+            first_commit: Timestamp::now() - Duration::from_secs(3),
             duration: Duration::from_millis(9),
             quarantine: Quarantine::default(),
         };
@@ -204,4 +208,33 @@ async fn a_request_is_answered_once_unless_it_may_succeed_later() {
     assert_eq!(acks[0].outcome, Outcome::Resumed { table: "s.t".into(), more: true, approved: false });
     assert!(matches!(acks[1].outcome, Outcome::Failed { .. }) && acks[1].seq == 0);
     assert_eq!((acks[2].seq, &acks[2].outcome), (1, &Outcome::Loaded));
+}
+
+#[tokio::test]
+async fn what_becomes_of_segments_is_measured() {
+    let lines = std::sync::Arc::new(Mutex::new(Vec::new()));
+    let written = std::sync::Arc::clone(&lines);
+    let meter = Meter::new("re_dms", move |line| {
+        written.lock().unwrap().push(serde_json::from_str::<serde_json::Value>(line).unwrap());
+    });
+    let chain: fn() -> LoadError = || LoadError::Chain { seq: 4, reason: "x".into() };
+    let script = Script { failures: BTreeMap::from([(4, chain)]), together: 2, ..Script::default() };
+    let handler = Handler::new(script, Sent::default()).measured_by(Some(meter));
+    let bodies = [body(1), body(2), body(4)];
+    handler.handle(event(&bodies), Deadline::after(Duration::from_secs(60))).await;
+    let lines = lines.lock().unwrap();
+    let [loaded, failed] = lines.as_slice() else { panic!("{lines:?}") };
+    assert_eq!(
+        (&loaded["stream"], &loaded["loader_segments"], &loaded["loader_rows"]),
+        (&"main".into(), &2.0.into(), &14.0.into())
+    );
+    assert_eq!((&loaded["loader_bytes"], &loaded["loader_errors"]), (&140.0.into(), &0.0.into()));
+    let delays = loaded["loader_delay_seconds"].as_array().unwrap();
+    assert!(delays.len() == 2 && delays[0].as_f64().unwrap() >= 3.0, "{delays:?}");
+    assert_eq!(loaded["loader_load_seconds"].as_array().unwrap().len(), 1, "together is once");
+    assert_eq!(
+        (&failed["loader_errors"], &failed["loader_invariant_violations"]),
+        (&1.0.into(), &1.0.into())
+    );
+    assert_eq!(loaded["_aws"]["CloudWatchMetrics"][0]["Namespace"], "re_dms");
 }

@@ -11,6 +11,7 @@ mod identity;
 mod initial_copy;
 mod loader;
 mod matrix;
+mod metrics;
 mod operate;
 mod ownership;
 mod policies;

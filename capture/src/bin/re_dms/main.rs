@@ -1,5 +1,6 @@
 //! The command line: one file a command, what they share here.
 
+mod bars;
 mod init;
 mod logging;
 mod plan;

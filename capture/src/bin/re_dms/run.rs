@@ -1,8 +1,12 @@
 //! `re_dms run`.
 
-use clap::Args;
+use std::io::IsTerminal as _;
+use std::sync::Arc;
 
-use crate::{ConfigFile, Outcome, logging};
+use clap::Args;
+use re_dms_capture::metrics::Meter;
+
+use crate::{ConfigFile, Outcome, bars, logging};
 
 /// Run a stream: read its replication slot, stage segments on S3, follow the loader's acknowledgements.
 ///
@@ -21,9 +25,14 @@ impl Run {
     pub(crate) fn execute(self) -> Outcome {
         let mut config = self.config.load()?;
         config.copy.enabled &= !self.no_copy;
-        logging::start(&config.log);
+        let reports = logging::start_with_reports(&config)?;
+        let meter = Arc::new(Meter::new(&config.stream));
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-        let outcome = runtime.block_on(re_dms_capture::run::run(config));
+        if std::io::stderr().is_terminal() {
+            runtime.spawn(bars::follow(Arc::clone(&meter)));
+        }
+        let outcome =
+            runtime.block_on(reports.beside(Arc::clone(&meter), re_dms_capture::run::run(config, meter)));
         // Threads that wait for S3 or PostgreSQL have nothing that the next start would not find again.
         runtime.shutdown_background();
         Ok(outcome?)
