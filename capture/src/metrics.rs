@@ -153,7 +153,8 @@ pub(crate) fn count_load(registry: &Registry, table: &str, load: &Load) {
 pub(crate) fn count_segment(registry: &Registry, manifest: &Manifest, changes: u64) {
     let loads = manifest.steps.iter().filter_map(|step| match &step.action {
         Action::Load(load) => Some(load),
-        Action::Truncate | Action::Schema(_) => None,
+        // Rows that were read anew are no batch.
+        Action::Truncate | Action::Schema(_) | Action::Resync | Action::Replace(_) => None,
     });
     let (mut rows, mut bytes) = (0, 0);
     for load in loads {
