@@ -10,6 +10,7 @@ pub mod announce;
 pub mod aws;
 pub mod batch;
 mod catalog;
+pub mod check;
 pub mod collect;
 pub mod config;
 pub mod copy;

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use re_dms_shared::Lsn;
+use re_dms_shared::check::CheckRequest;
 use re_dms_shared::manifest::{CopiedTables, Manifest, ManifestError, sha256_hex};
 use re_dms_shared::message::{Outcome, SegmentStaged, TableRequest};
 use re_dms_shared::s3_layout::SegmentLayout;
@@ -115,6 +116,10 @@ impl<A: Statements, O: Objects> SegmentLoader for Loader<A, O> {
             loaded.push(Loaded { outcome, end_lsn, rows, duration, quarantine });
         }
         Ok(loaded)
+    }
+
+    async fn check(&self, request: &CheckRequest, deadline: Deadline) -> Result<(), LoadError> {
+        self.answer_check(request, deadline).await
     }
 
     async fn request(&self, request: &TableRequest, deadline: Deadline) -> Result<Done, LoadError> {

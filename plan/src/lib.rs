@@ -12,6 +12,7 @@ mod error;
 mod held;
 pub mod ledger;
 mod merge;
+pub mod probe;
 pub mod queries;
 mod schema;
 pub mod staging;

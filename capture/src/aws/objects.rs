@@ -10,8 +10,8 @@ use crate::error::{Error, Result, Who};
 /// One bucket.
 #[derive(Clone, Debug)]
 pub struct Objects {
-    client: Client,
-    bucket: String,
+    pub(super) client: Client,
+    pub(super) bucket: String,
 }
 
 /// What became of an object that may be written only once.
@@ -133,7 +133,7 @@ impl Objects {
         Ok(page.contents().first().and_then(|object| object.key()).map(str::to_owned))
     }
 
-    fn failure<E>(&self, doing: &str, error: &SdkError<E>) -> Error
+    pub(super) fn failure<E>(&self, doing: &str, error: &SdkError<E>) -> Error
     where
         E: ProvideErrorMetadata + std::error::Error + 'static,
     {
