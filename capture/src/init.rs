@@ -1,4 +1,7 @@
-//! `re_dms init`: what a source may be given before a stream runs, and have taken away again.
+//! `re_dms init`: what a source may be given before a stream runs, and have taken away again; and the files that a new stream
+//! begins with ([`new`]).
+
+pub mod new;
 
 use crate::config::Config;
 use crate::error::Result;

@@ -11,6 +11,7 @@ pub mod announce;
 pub mod aws;
 pub mod batch;
 mod catalog;
+pub mod check;
 pub mod checkpoint;
 pub mod collect;
 pub mod config;

@@ -3,6 +3,7 @@
 mod around;
 mod ddl_trigger;
 mod definition;
+mod preflight;
 mod requests;
 mod snapshot;
 
@@ -19,6 +20,8 @@ use crate::replication::ReplicationError;
 use crate::sql;
 use crate::start::PublishedTable;
 use crate::tls::TlsError;
+pub(crate) use ddl_trigger::sql as ddl_trigger_sql;
+pub use preflight::{PublicationFacts, ServerFacts, SlotFacts, TableFacts};
 pub use requests::FoundTable;
 pub(crate) use snapshot::copy_failure;
 pub use snapshot::{CopyTraits, Leaf, Locked, StreamTable};
@@ -337,23 +340,11 @@ impl Source {
     /// whoever is changing one.
     async fn is_published(&self, name: &str) -> Result<String> {
         let version: i32 = self.query_one("SELECT current_setting('server_version_num')::int").await?.get(0);
-        // Schemas in publications came with 15.
-        let by_schema = if version >= 150_000 {
-            " OR EXISTS (SELECT FROM pg_catalog.pg_publication_namespace AS s \
-             WHERE s.pnpubid = m.oid AND s.pnnspid = c.relnamespace)"
-        } else {
-            ""
-        };
-        // OIDs below are the system's.
-        Ok(format!(
-            "c.relkind IN ('r', 'p') AND NOT c.relispartition AND c.relpersistence = 'p' AND c.oid >= 16384 AND EXISTS \
-             (SELECT FROM pg_catalog.pg_publication AS m WHERE m.pubname = {name} AND (m.puballtables OR EXISTS \
-             (SELECT FROM pg_catalog.pg_publication_rel AS r WHERE r.prpubid = m.oid AND r.prrelid = c.oid){by_schema}))"
-        ))
+        Ok(is_published(version, name))
     }
 
     /// Quoted names of the user's tables (ordinary ones and roots of partitions) that the patterns pick.
-    async fn tables(&self, config: &SourceConfig) -> Result<Vec<String>> {
+    pub(crate) async fn tables(&self, config: &SourceConfig) -> Result<Vec<String>> {
         let sql = "SELECT n.nspname::text, c.relname::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
                    WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND c.relpersistence = 'p' \
                    AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_' ORDER BY 1, 2";
@@ -367,6 +358,23 @@ impl Source {
     async fn query_one(&self, sql: &str) -> Result<tokio_postgres::Row> {
         self.client.query_one(sql, &[]).await.map_err(|error| failure("asking the server", &error))
     }
+}
+
+/// See [`Source::is_published`].
+fn is_published(version: i32, name: &str) -> String {
+    // Schemas in publications came with 15.
+    let by_schema = if version >= 150_000 {
+        " OR EXISTS (SELECT FROM pg_catalog.pg_publication_namespace AS s \
+         WHERE s.pnpubid = m.oid AND s.pnnspid = c.relnamespace)"
+    } else {
+        ""
+    };
+    // OIDs below are the system's.
+    format!(
+        "c.relkind IN ('r', 'p') AND NOT c.relispartition AND c.relpersistence = 'p' AND c.oid >= 16384 AND EXISTS \
+         (SELECT FROM pg_catalog.pg_publication AS m WHERE m.pubname = {name} AND (m.puballtables OR EXISTS \
+         (SELECT FROM pg_catalog.pg_publication_rel AS r WHERE r.prpubid = m.oid AND r.prrelid = c.oid){by_schema}))"
+    )
 }
 
 /// Lets a connection do its work beside its client's.

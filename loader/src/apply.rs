@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use re_dms_shared::Lsn;
+use re_dms_shared::check::CheckRequest;
 use re_dms_shared::manifest::Manifest;
 use re_dms_shared::message::{Outcome, SegmentStaged, TableRequest};
 use re_dms_shared::s3_layout::SegmentLayout;
@@ -124,6 +125,10 @@ impl<A: Statements, O: Objects> SegmentLoader for Loader<A, O> {
             loaded.push(Loaded { outcome, end_lsn, rows, bytes, first_commit, duration, quarantine });
         }
         Ok(loaded)
+    }
+
+    async fn check(&self, request: &CheckRequest, deadline: Deadline) -> Result<(), LoadError> {
+        self.answer_check(request, deadline).await
     }
 
     async fn request(&self, request: &TableRequest, deadline: Deadline) -> Result<Done, LoadError> {

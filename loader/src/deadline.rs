@@ -38,6 +38,12 @@ impl Deadline {
         Self { at: self.at.min(Instant::now() + patience + MARGIN) }
     }
 
+    /// What is left of the invocation.
+    #[must_use]
+    pub fn left(&self) -> Duration {
+        self.at.saturating_duration_since(Instant::now())
+    }
+
     /// How long the next wait may take, in whole seconds; none if there is no time for one.
     #[must_use]
     pub fn next_wait(&self) -> Option<Duration> {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent, SqsMessage};
 use re_dms_shared::Lsn;
+use re_dms_shared::check::{self, CheckRequest};
 use re_dms_shared::message::{FORMAT, Outcome, SegmentAck, SegmentStaged, TableAction, TableRequest};
 use re_dms_shared::table_log::Quarantine;
 use serde::Deserialize;
@@ -33,6 +34,13 @@ pub trait SegmentLoader: Send + Sync {
         request: &TableRequest,
         deadline: Deadline,
     ) -> impl Future<Output = Result<Done, LoadError>> + Send;
+
+    /// Finds out how Redshift is, and answers.
+    fn check(
+        &self,
+        request: &CheckRequest,
+        deadline: Deadline,
+    ) -> impl Future<Output = Result<(), LoadError>> + Send;
 }
 
 /// What handles invocations, kept while the function is warm.
@@ -87,6 +95,14 @@ impl<L: SegmentLoader, Q: Queues> Handler<L, Q> {
             Ok(Message::Request(request)) => {
                 let span = tracing::info_span!("request", stream = request.stream, table = request.table);
                 return self.request(request, deadline).instrument(span).await.map(|()| 1);
+            }
+            Ok(Message::Check(request)) => {
+                let span = tracing::info_span!("check", stream = request.stream);
+                // Who asked waits for a minute and no longer: there is no point in trying again.
+                if let Err(error) = self.loader.check(request, deadline).instrument(span).await {
+                    tracing::error!(%error, hint = error.hint(), "the check is not answered");
+                }
+                return Ok(1);
             }
             Err(Unusable { error, message }) => {
                 let error = error();
@@ -253,6 +269,7 @@ struct Told {
 enum Message {
     Segment(SegmentStaged),
     Request(TableRequest),
+    Check(CheckRequest),
 }
 
 /// A body that is no message for this loader; with as much of a message as there is to answer to.
@@ -278,6 +295,9 @@ fn parse(body: &str) -> Result<Message, Unusable> {
                 move || LoadError::Newer { what: "the message".to_owned(), found: format, reads: FORMAT };
             let message = serde_json::from_str(body).ok().map(Box::new);
             Err(Unusable { error: Box::new(newer), message })
+        }
+        Ok(Head { request: Some(word), .. }) if word == check::REQUEST => {
+            serde_json::from_str(body).map(Message::Check).map_err(malformed)
         }
         Ok(Head { request: Some(_), .. }) => {
             serde_json::from_str(body).map(Message::Request).map_err(malformed)

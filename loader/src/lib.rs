@@ -5,6 +5,7 @@
 //! a later invocation). The AWS SDK is known to [`data_api`], [`objects`] and [`queues`] alone.
 
 pub mod apply;
+pub mod check;
 pub mod config;
 pub mod copy_fault;
 pub mod data_api;

@@ -14,6 +14,7 @@ mod held;
 mod key_range;
 pub mod ledger;
 mod merge;
+pub mod probe;
 mod purpose;
 pub mod queries;
 mod replay;

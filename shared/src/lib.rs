@@ -3,6 +3,7 @@
 //!
 //! Everything here is pure: no I/O, no async, no AWS types.
 
+pub mod check;
 pub mod columns;
 pub mod epoch;
 pub mod ledger;

@@ -10,8 +10,8 @@ use crate::error::{Error, Result, Who};
 /// One bucket.
 #[derive(Clone, Debug)]
 pub struct Objects {
-    client: Client,
-    bucket: String,
+    pub(super) client: Client,
+    pub(super) bucket: String,
 }
 
 /// What became of an object that may be written only once.
@@ -170,7 +170,7 @@ impl Objects {
         }
     }
 
-    fn failure<E>(&self, doing: &str, error: &SdkError<E>) -> Error
+    pub(super) fn failure<E>(&self, doing: &str, error: &SdkError<E>) -> Error
     where
         E: ProvideErrorMetadata + std::error::Error + 'static,
     {

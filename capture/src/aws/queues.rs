@@ -15,9 +15,9 @@ use crate::error::{Error, Result, Who};
 /// The queue to the loader and the one back.
 #[derive(Clone, Debug)]
 pub struct Queues {
-    client: Client,
-    segments_url: String,
-    acks_url: String,
+    pub(super) client: Client,
+    pub(super) segments_url: String,
+    pub(super) acks_url: String,
 }
 
 /// An acknowledgement, to be deleted once it is taken into account.
@@ -79,12 +79,16 @@ impl Queues {
         self.send(&request.stream, request, &uuid::Uuid::new_v4().to_string()).await
     }
 
-    async fn send(&self, stream: &str, message: &impl Serialize, deduplication_id: &str) -> Result<()> {
+    /// Sends any message to the loader, in this group.
+    ///
+    /// # Errors
+    /// If SQS refuses or can't be reached: the message may be sent or not.
+    pub async fn send(&self, group: &str, message: &impl Serialize, deduplication_id: &str) -> Result<()> {
         let body = serde_json::to_string(message).map_err(|error| {
             Error::fatal(Who::Queue, format!("a message can't be written: {error}"), "report this as a bug")
         })?;
         let send = self.client.send_message().queue_url(&self.segments_url).message_body(body);
-        let send = send.message_group_id(stream).message_deduplication_id(deduplication_id);
+        let send = send.message_group_id(group).message_deduplication_id(deduplication_id);
         send.send().await.map(drop).map_err(|error| failure("queues.segments_url", &error))
     }
 
@@ -179,7 +183,7 @@ impl AckQueue {
     }
 }
 
-fn failure<E>(key: &str, error: &SdkError<E>) -> Error
+pub(super) fn failure<E>(key: &str, error: &SdkError<E>) -> Error
 where
     E: ProvideErrorMetadata + std::error::Error + 'static,
 {

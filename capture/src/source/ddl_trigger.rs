@@ -2,7 +2,7 @@
 
 use re_dms_shared::manifest::sha256_hex;
 
-use super::{Source, failure, server_text};
+use super::{Source, failure, is_published, server_text};
 use crate::error::{Error, Result, Who};
 use crate::sql::{ident, literal};
 
@@ -15,23 +15,8 @@ impl Source {
     /// # Errors
     /// If the server refuses.
     pub async fn install_ddl_trigger(&self, publication: &str) -> Result<()> {
-        // Whoever is changing a published table ends first; who comes after fires the trigger.
-        let lock = format!(
-            "DO $do$ DECLARE t record; BEGIN FOR t IN SELECT schemaname, tablename FROM pg_publication_tables \
-             WHERE pubname = {} LOOP EXECUTE format('LOCK TABLE %I.%I IN ACCESS SHARE MODE', t.schemaname, \
-             t.tablename); END LOOP; END $do$",
-            literal(publication)
-        );
-        let names = Names::new(publication);
-        let install = include_str!("ddl_trigger.sql")
-            .replace("@definition@", include_str!("definition.sql"))
-            .replace("@is_published@", &self.is_published("publication").await?)
-            .replace("@publication@", &literal(publication))
-            .replace("@function@", &names.function)
-            .replace("@ended@", &names.ended)
-            .replace("@dropped@", &names.dropped)
-            .replace("@rewriting@", &names.rewriting);
-        self.in_transaction(&[&lock, &install]).await
+        let version: i32 = self.query_one("SELECT current_setting('server_version_num')::int").await?.get(0);
+        self.in_transaction(&[&sql(publication, version)]).await
     }
 
     /// Removes it, and says so in the stream.
@@ -90,6 +75,26 @@ impl Source {
         }
         Ok(())
     }
+}
+
+/// What installs it on a server of this version, within a transaction.
+pub(crate) fn sql(publication: &str, version: i32) -> String {
+    // Whoever is changing a published table ends first; who comes after fires the trigger.
+    let lock = format!(
+        "DO $do$ DECLARE t record; BEGIN FOR t IN SELECT schemaname, tablename FROM pg_publication_tables WHERE pubname = {} \
+         LOOP EXECUTE format('LOCK TABLE %I.%I IN ACCESS SHARE MODE', t.schemaname, t.tablename); END LOOP; END $do$;\n",
+        literal(publication)
+    );
+    let names = Names::new(publication);
+    let install = include_str!("ddl_trigger.sql")
+        .replace("@definition@", include_str!("definition.sql"))
+        .replace("@is_published@", &is_published(version, "publication"))
+        .replace("@publication@", &literal(publication))
+        .replace("@function@", &names.function)
+        .replace("@ended@", &names.ended)
+        .replace("@dropped@", &names.dropped)
+        .replace("@rewriting@", &names.rewriting);
+    lock + &install
 }
 
 /// Quoted names of a publication's trigger.

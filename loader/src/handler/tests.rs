@@ -39,6 +39,11 @@ impl SegmentLoader for Script {
         Ok(messages.iter().take(together).map(loaded).collect())
     }
 
+    async fn check(&self, request: &CheckRequest, _: Deadline) -> Result<(), LoadError> {
+        self.asked.lock().unwrap().push(request.rows);
+        Err(refused())
+    }
+
     async fn request(&self, request: &TableRequest, _: Deadline) -> Result<Done, LoadError> {
         match request.table.as_str() {
             "s.refused" => Err(refused()),
@@ -135,6 +140,25 @@ async fn the_first_failure_returns_itself_and_all_after_it() {
     let back = handler.queues.back.lock().unwrap();
     let handles = ["receipt1", "receipt2", "receipt3"].map(String::from).to_vec();
     assert_eq!(*back, [(handles, Duration::from_secs(20))], "5 s, doubled with each of two redeliveries");
+}
+
+#[tokio::test]
+async fn a_check_is_asked_once_whatever_becomes_of_it() {
+    let check = |rows: u64| CheckRequest {
+        format: 1,
+        request: "check".into(),
+        stream: "main".into(),
+        id: "a".into(),
+        bucket: "b".into(),
+        copy_manifest: "c".into(),
+        rows,
+        answer_key: "d".into(),
+    };
+    let check = serde_json::to_string(&check(77)).unwrap();
+    let (failed, handler) = handle(Script::default(), Sent::default(), &[check, body(1)]).await;
+    assert!(failed.is_empty(), "{failed:?}");
+    assert_eq!(*handler.loader.asked.lock().unwrap(), [77, 1]);
+    assert_eq!(handler.queues.acks.lock().unwrap().len(), 1, "the answer is not the capture's");
 }
 
 #[tokio::test]

@@ -27,7 +27,11 @@ pub(super) async fn run(stand_in: Arc<StandIn>, statement: Arc<Statement>) {
     let kept = session.and_then(|id| stand_in.sessions.take(id));
     let connection = match kept {
         Some(connection) => Ok(connection),
-        None => stand_in.warehouse.connect().await.map_err(|error| Failure::from(error).message),
+        None => stand_in
+            .warehouse
+            .connect_with(stand_in.settings().isolation)
+            .await
+            .map_err(|error| Failure::from(error).message),
     };
     let end = match connection {
         Ok(mut connection) => {

@@ -5,6 +5,7 @@ use std::str::FromStr;
 use tokio_postgres::{CancelToken, Client, Config, NoTls};
 
 use super::copy::LoadErrorRow;
+use super::settings::Isolation;
 use super::transaction::Transaction;
 
 /// Where statements run.
@@ -51,10 +52,24 @@ impl Warehouse {
     }
 
     pub(super) async fn connect(&self) -> Result<Connection, tokio_postgres::Error> {
+        self.connect_with(Isolation::default()).await
+    }
+
+    /// With this isolation level, as far as it can be asked for.
+    pub(super) async fn connect_with(
+        &self,
+        isolation: Isolation,
+    ) -> Result<Connection, tokio_postgres::Error> {
+        let level = match isolation {
+            Isolation::Snapshot => "Snapshot Isolation",
+            Isolation::Serializable => "Serializable",
+        };
         let (client, connection) = self.config.connect(NoTls).await?;
         // Ends with the client; its error is the client's too.
         tokio::spawn(connection);
-        let row = client.query_one("SELECT pg_catalog.pg_backend_pid()", &[]).await?;
+        let sql = "SELECT pg_catalog.pg_backend_pid(), \
+                   pg_catalog.set_config('re_dms_standin.isolation', $1::text, false)";
+        let row = client.query_one(sql, &[&level]).await?;
         Ok(Connection { pid: row.try_get(0)?, client, transaction: Transaction::default() })
     }
 

@@ -216,6 +216,10 @@ SELECT *, NULL::varchar(256) AS remarks FROM re_dms_standin_information_schema.c
 CREATE OR REPLACE VIEW re_dms_standin.svv_tables AS
 SELECT *, NULL::varchar(256) AS remarks FROM re_dms_standin_information_schema.tables;
 
+CREATE OR REPLACE VIEW re_dms_standin.stv_db_isolation_level AS
+SELECT oid::integer AS db_id, current_setting('re_dms_standin.isolation', true)::char(20) AS isolation_level
+FROM pg_catalog.pg_database;
+
 CREATE OR REPLACE VIEW re_dms_standin.pg_table_def AS
 SELECT table_schema AS schemaname, table_name AS tablename, column_name AS "column",
     (data_type || CASE

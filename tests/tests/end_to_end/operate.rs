@@ -131,7 +131,7 @@ fn status(config: &str) -> Result<Value> {
 }
 
 /// Asks until there is an answer, a minute long.
-async fn until<T>(mut question: impl FnMut() -> Result<Option<T>>) -> Result<T> {
+pub(crate) async fn until<T>(mut question: impl FnMut() -> Result<Option<T>>) -> Result<T> {
     for _ in 0..120 {
         if let Some(answer) = question()? {
             return Ok(answer);

@@ -139,7 +139,7 @@ async fn the_loader_outlasts_all_that_goes_wrong() -> Result<()> {
 }
 
 /// Changes some of the faults, at the control endpoint.
-async fn set(sandbox: &Sandbox, changes: &Value) -> Result<()> {
+pub(crate) async fn set(sandbox: &Sandbox, changes: &Value) -> Result<()> {
     let endpoint = sandbox.text("redshift_control_endpoint")?;
     let rest = endpoint.strip_prefix("http://").context("an HTTP endpoint")?;
     let (host, path) = rest.split_once('/').context("an endpoint with a path")?;

@@ -1,6 +1,7 @@
 //! The command line: one file a command, what they share here.
 
 mod bars;
+mod check;
 mod init;
 mod logging;
 mod plan;
@@ -28,6 +29,7 @@ struct Arguments {
 enum Command {
     Run(run::Run),
     Status(status::Status),
+    Check(check::Check),
     Tables(tables::Tables),
     Plan(plan::Plan),
     Init(init::Init),
@@ -57,6 +59,7 @@ fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Run(run) => run.execute(),
         Command::Status(status) => status.execute(),
+        Command::Check(check) => check.execute(),
         Command::Tables(tables) => tables.execute(),
         Command::Plan(plan) => plan.execute(),
         Command::Init(init) => init.execute(),

@@ -28,7 +28,8 @@ pub(super) struct Rewriter {
 }
 
 /// Redshift's system views that the stand-in has.
-const SYSTEM_VIEWS: [&str; 6] = [
+const SYSTEM_VIEWS: [&str; 7] = [
+    "stv_db_isolation_level",
     "svv_columns",
     "svv_tables",
     "svv_redshift_columns",
