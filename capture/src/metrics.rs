@@ -233,6 +233,7 @@ mod tests {
             copy_manifest: "m".into(),
             files: vec![file(10), file(20)],
             compression: re_dms_shared::manifest::Compression::Gzip,
+            tagged_keys: false,
             rows: RowCounts { inserts: 2, deletes: 4, ..RowCounts::default() },
             present_sets: Vec::new(),
             altered: vec![Altered { column: "c".into(), policy: "null".into(), values: 3 }],

@@ -52,6 +52,7 @@ pub fn statements(request: &CheckRequest, settings: &CopySettings) -> Result<Vec
         copy_manifest: request.copy_manifest.clone(),
         files: Vec::new(),
         compression: Compression::Gzip,
+        tagged_keys: false,
         rows: RowCounts { inserts: request.rows, ..RowCounts::default() },
         present_sets: Vec::new(),
         altered: Vec::new(),
