@@ -106,6 +106,8 @@ fn steps(batch: Batch) -> Vec<String> {
     let step = |step: StepData| match step.action {
         StepAction::Schema(_) => vec![format!("schema {}", step.shape.table().target_name)],
         StepAction::Truncate => vec![format!("truncate {}", step.shape.table().name)],
+        StepAction::Resync => vec![format!("resync {}", step.shape.table().name)],
+        StepAction::Replace(_) => vec![format!("replace {}", step.shape.table().name)],
         StepAction::Load(LoadData::Entries(entries)) => entries
             .iter()
             .map(|entry| format!("{} {}", entry.operation.code(), text_of(&entry.row)))

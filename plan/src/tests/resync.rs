@@ -44,12 +44,13 @@ fn from_its_step_on_a_table_waits_whatever_it_waited_for_before() {
     // A failure in the same segment does not take its place.
     let blame = Blame { reason: "bad".into(), ..Blame::default() };
     let bad = BTreeMap::from([(Target::new("public", "orders"), blame)]);
-    let input = Input { segments: &segments[..1], copy: &copy, catalog: &catalog, log: &TableLog::default() };
+    let nothing = TableLog::default();
+    let input = Input { segments: &segments[..1], copy: &copy, catalog: &catalog, log: &nothing };
     let failed = text(&plan(&input, &bad).unwrap());
     assert!(failed.find("'quarantined'").unwrap() < failed.find("'resync'").unwrap(), "{failed}");
     // Rows that nobody waits for are nobody's.
-    let input =
-        Input { segments: &segments[1..], copy: &copy, catalog: &catalog, log: &log(&["quarantined"]) };
+    let log = log(&["quarantined"]);
+    let input = Input { segments: &segments[1..], copy: &copy, catalog: &catalog, log: &log };
     assert!(!text(&plan(&input, &BTreeMap::new()).unwrap()).contains("'copied'"));
 }
 
@@ -78,8 +79,9 @@ fn rows_take_the_place_of_all_that_was_with_what_waited_behind_them() {
     let begun = manifest(vec![(orders(), inserts(7)), (orders(), Action::Resync), (orders(), inserts(2))]);
     let rows = manifest(vec![(orders(), Action::Truncate), (orders(), replace(5))]);
     let (copy, log) = (CopySettings::default(), log(&["resync", "skipped", "copied"]));
+    let target = Target::new("public", "orders");
     let replacement = |catalog| Replacement {
-        target: &Target::new("public", "orders"),
+        target: &target,
         rows: staged(&rows),
         begun: Some((2, staged(&begun))),
         copy: &copy,
@@ -88,7 +90,8 @@ fn rows_take_the_place_of_all_that_was_with_what_waited_behind_them() {
     };
     insta::assert_snapshot!(text(&crate::replace("main", &replacement(&catalog)).unwrap()));
     // A table that Redshift lacks is made.
-    let made = text(&crate::replace("main", &replacement(&Catalog::default())).unwrap());
+    let nothing = Catalog::default();
+    let made = text(&crate::replace("main", &replacement(&nothing)).unwrap());
     assert!(
         made.contains("CREATE TABLE IF NOT EXISTS") && !made.contains("DELETE FROM \"public\".\"orders\"\n")
     );
@@ -124,14 +127,16 @@ fn large_rows_are_staged_before() {
 fn a_replay_passes_over_what_lies_before_and_over_the_rows() {
     let begun = manifest(vec![(orders(), inserts(7)), (orders(), Action::Resync), (orders(), inserts(2))]);
     let rows = Manifest { seq: 43, ..manifest(vec![(orders(), replace(5)), (orders(), inserts(3))]) };
+    let (target, catalog) = (Target::new("public", "orders"), complete_catalog(&begun));
+    let (copy, log) = (CopySettings::default(), log(&["resync", "skipped", "skipped", "copied", "replaced"]));
     let replay = Replay {
-        target: &Target::new("public", "orders"),
+        target: &target,
         skipped: &[(2, staged(&begun)), (3, staged(&rows))],
         is_all: false,
         approved: false,
-        copy: &CopySettings::default(),
-        catalog: &complete_catalog(&begun),
-        log: &log(&["resync", "skipped", "skipped", "copied", "replaced"]),
+        copy: &copy,
+        catalog: &catalog,
+        log: &log,
     };
     let sql = text(&super::super::replay("main", &replay).unwrap());
     assert_eq!(sql.matches("\nCOPY ").count(), 2, "{sql}");

@@ -115,3 +115,16 @@ fn columns_that_become_one_in_redshift_are_refused() {
     let error = TableShape::new(1, ("s", "t"), ("s", "t"), vec![column("id"), column("ID")]).unwrap_err();
     assert!(error.to_string().starts_with("table s.t: column ID gets the name \"id\""), "{error}");
 }
+
+#[test]
+fn a_table_that_is_read_anew_has_its_changes_on_either_side() {
+    let (one, two) = (named_shape(1, "one", "Ab"), named_shape(2, "two", "Ab"));
+    let mut batch = Batch::new();
+    insert(&mut batch, &one, "1 x").unwrap();
+    insert(&mut batch, &two, "1 x").unwrap();
+    batch.resync(&one);
+    update(&mut batch, &one, "1 y").unwrap();
+    insert(&mut batch, &two, "2 x").unwrap();
+    assert!(!batch.is_empty());
+    assert_eq!(steps(batch), ["i 1 x", "resync one", "u 1 y", "i 1 x, i 2 x"]);
+}
