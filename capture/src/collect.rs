@@ -180,7 +180,10 @@ impl Collector {
         loop {
             let wait =
                 self.open.map_or(LOOK_UP, |open| (open.due - Instant::now().min(open.due)).min(LOOK_UP));
-            match input.recv_timeout(wait) {
+            let received = input.recv_timeout(wait);
+            // Before what came: whoever told something makes a transaction come for it.
+            self.take_commands();
+            match received {
                 Ok(group) => {
                     for item in group {
                         self.take(item)?;
@@ -189,7 +192,6 @@ impl Collector {
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return self.cut(),
             }
-            self.take_commands();
             self.cut_if_due()?;
             self.report_idle()?;
         }

@@ -101,6 +101,7 @@ impl StatusFile {
             rows_written: snapshot.rows_written,
             bytes_written: snapshot.bytes_written,
             quarantined: snapshot.quarantine.tables.clone(),
+            quarantined_as_of: snapshot.quarantine.as_of,
             resume_error: snapshot.resume_error.clone(),
             warning: snapshot.warning.clone(),
             copy: snapshot.copy.clone(),

@@ -148,14 +148,16 @@ impl Asked {
         mut tell: impl FnMut(&CaptureStatus),
     ) -> Result<()> {
         let started = Instant::now();
-        // Where the stream was when the last of the tables had its rows on S3.
+        // A position behind the one where the last of the tables had its rows.
         let mut read_at: Option<Lsn> = None;
         let mut last = None;
         loop {
             let status = tables::status(config)?;
             if self.is_taken(&status) && !self.is_being_read(&status) {
-                let read_at = *read_at.get_or_insert(status.staged.0);
-                if status.loaded.0 >= read_at && !self.is_waiting(config, &status) {
+                let read_at = *read_at.get_or_insert(status.server_wal_end.max(status.received.0));
+                // A loader that has replaced them has told something.
+                let is_told = status.loaded.0 >= read_at && status.quarantined_as_of > 0;
+                if is_told && !self.is_waiting(config, &status) {
                     return Ok(());
                 }
             } else {

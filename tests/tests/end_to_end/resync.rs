@@ -32,6 +32,7 @@ const TABLES: &str = "
     CREATE TABLE parts_rest PARTITION OF parts DEFAULT;
     INSERT INTO parts SELECT g, chr(97 + g % 3), 'n' || g FROM generate_series(1, 600) g;
     CREATE TABLE beside (id int PRIMARY KEY, v text);
+    INSERT INTO beside VALUES (0, 'x');
 ";
 
 /// What these go through, over and over, in one transaction.
@@ -140,7 +141,8 @@ async fn wait_until_healed(sandbox: &Sandbox) -> Result<()> {
     loop {
         let status = sandbox.capture_status()?;
         let is_empty = |key: &str| status[key].as_array().is_none_or(Vec::is_empty);
-        if is_empty("resyncs") && is_empty("needs_resync") && is_empty("quarantined") {
+        let is_told = status["quarantined_as_of"].as_u64() > Some(0);
+        if is_told && is_empty("resyncs") && is_empty("needs_resync") && is_empty("quarantined") {
             return Ok(());
         }
         ensure!(started.elapsed() < Duration::from_secs(120), "{status}\n{}", sandbox.capture_log());
