@@ -94,7 +94,7 @@ fn what_is_done_is_left_out_by_whoever_goes_on() {
         &BTreeMap::new(),
     )
     .unwrap();
-    assert_eq!(about(&[whole.clone()]), [["public.stock 42", "public.third 42"]]);
+    assert_eq!(about(std::slice::from_ref(&whole)), [["public.stock 42", "public.third 42"]]);
     assert!(text(&whole).contains("DELETE FROM \"re_dms\".\"tables_main\""), "{}", text(&whole));
     loaded(&mut log, 2, 42, "stock");
     assert_eq!(plans(&[&manifest], &log, &BTreeMap::new()), first[2..]);

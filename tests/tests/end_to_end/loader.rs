@@ -22,7 +22,9 @@ async fn tables_that_are_committed_alone_are_loaded_once_whatever_dies() -> Resu
         format!("BEGIN; {all} COMMIT")
     };
     source.batch_execute(&everywhere("CREATE TABLE $t (n int, line text)")).await?;
-    source.batch_execute("CREATE TABLE keyed (id int PRIMARY KEY, v int)").await?;
+    source
+        .batch_execute("CREATE TABLE keyed (id int PRIMARY KEY, v int); CREATE TABLE moved_2 (n int)")
+        .await?;
     source.batch_execute(&everywhere("INSERT INTO $t VALUES (0, 'first')")).await?;
     sandbox.wait_and_compare()?;
 
@@ -41,6 +43,7 @@ async fn tables_that_are_committed_alone_are_loaded_once_whatever_dies() -> Resu
 
     let (mut killed, mut halfway) = (0, 0);
     for round in 2..14_i64 {
+        let next = round + 1;
         source
             .batch_execute(&everywhere(&format!(
                 "INSERT INTO $t SELECT {round}, 'x' FROM generate_series(1, 20)"
@@ -51,8 +54,8 @@ async fn tables_that_are_committed_alone_are_loaded_once_whatever_dies() -> Resu
                 "BEGIN; TRUNCATE alone_3; INSERT INTO alone_3 VALUES ({round}, 'after'); ALTER TABLE alone_2 ADD COLUMN c{round} int;
                  INSERT INTO alone_2 (n, c{round}) VALUES ({round}, {round}); DELETE FROM keyed WHERE id = {round} - 1;
                  INSERT INTO keyed VALUES ({round}, {round}); COMMIT;
-                 BEGIN; ALTER TABLE alone_4 RENAME TO other; ALTER TABLE alone_5 RENAME TO alone_4; ALTER TABLE other RENAME TO alone_5;
-                 INSERT INTO alone_4 VALUES ({round}, 'was 5'); INSERT INTO alone_5 VALUES ({round}, 'was 4'); COMMIT"
+                 BEGIN; INSERT INTO moved_{round} VALUES ({round}); ALTER TABLE moved_{round} RENAME TO moved_{next};
+                 INSERT INTO moved_{next} VALUES ({next}); COMMIT"
             ))
             .await?;
         // After another table of another segment each time.
@@ -108,6 +111,9 @@ async fn loaded_alone(warehouse: &Client) -> Result<i64> {
     Ok(warehouse.query_one(&sql, &[]).await?.get(0))
 }
 
+/// What happens to a table, by its name and its keys.
+type Change = dyn Fn(&str, &str) -> String;
+
 /// Keys at the ends of what their types hold, on both sides of zero, with digits that compare otherwise as text.
 const KEYS: [(&str, &str, &str); 9] = [
     ("small", "smallint", "-32768, -1, 0, 1, 9, 10, 32767"),
@@ -142,6 +148,12 @@ const KEYS: [(&str, &str, &str); 9] = [
     ("words", "text", "'', ' ', 'a', 'a ', 'B', 'ß', 'ÿ'"),
 ];
 
+/// The keys at these places.
+fn ends(keys: &str, which: [usize; 2]) -> String {
+    let keys: Vec<_> = keys.split(", ").collect();
+    which.map(|place| keys[place].to_owned()).join(", ")
+}
+
 #[tokio::test]
 async fn segments_that_wait_are_applied_together_and_keys_at_all_ends_are_found() -> Result<()> {
     let sandbox = Sandbox::up()?;
@@ -163,12 +175,8 @@ async fn segments_that_wait_are_applied_together_and_keys_at_all_ends_are_found(
     aws.deliver(false).await?;
     sleep(Duration::from_secs(2)).await;
     let before = aws.keys("/manifest.json").await?.len();
-    let ends = |keys: &str, which: [usize; 2]| {
-        let keys: Vec<_> = keys.split(", ").collect();
-        which.map(|place| keys[place].to_owned()).join(", ")
-    };
     // Updates that leave TOASTed values where they are, deletes and key changes, each at the ends and in the middle.
-    let changes: [&dyn Fn(&str, &str) -> String; 5] = [
+    let changes: [&Change; 5] = [
         &|table, keys| format!("UPDATE {table} SET v = 1 WHERE k IN ({})", ends(keys, [0, 6])),
         &|table, keys| format!("UPDATE {table} SET v = 2, big = 'short' WHERE k IN ({})", ends(keys, [3, 5])),
         &|table, keys| format!("DELETE FROM {table} WHERE k IN ({})", ends(keys, [0, 4])),
