@@ -29,7 +29,7 @@ enum Command {
     Check(check::Check),
     Tables(tables::Tables),
     Plan(plan::Plan),
-    Init(init::Init),
+    Init(Box<init::Init>),
 }
 
 /// What a command comes to: whatever went wrong is told as it prints itself.
