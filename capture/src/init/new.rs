@@ -169,7 +169,7 @@ impl NewStream {
         sql
     }
 
-    /// Those that the patterns pick now; run again, it adds what is new.
+    /// Those that the patterns pick now.
     fn for_some_tables(&self, publication: &str) -> String {
         let like = |glob: &str| {
             let escaped = glob.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");

@@ -32,7 +32,7 @@ enum Command {
     Check(check::Check),
     Tables(tables::Tables),
     Plan(plan::Plan),
-    Init(init::Init),
+    Init(Box<init::Init>),
     Segments(segments::Segments),
     Replay(replay::Replay),
 }
