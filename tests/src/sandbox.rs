@@ -67,15 +67,6 @@ impl Sandbox {
         Ok(sandbox)
     }
 
-    /// As [`Sandbox::up`], with a local AWS that checks signatures and evaluates IAM's policies. The sandbox's own key may
-    /// do everything all the same.
-    pub fn up_with_iam() -> Result<Self> {
-        let mut sandbox = Self::nothing()?;
-        sandbox.environment = &[("AUTH", "true")];
-        sandbox.start_what_is_down(&[])?;
-        Ok(sandbox)
-    }
-
     fn nothing() -> Result<Self> {
         let dir = tempfile::Builder::new().prefix("re_dms-test-").tempdir()?;
         Ok(Self { dir, info: Value::Null, environment: &[] })
@@ -84,6 +75,14 @@ impl Sandbox {
     /// `sandbox up` on the same folder: starts what does not run.
     pub fn up_again(&mut self) -> Result<()> {
         self.start_what_is_down(&[])
+    }
+
+    /// From now on the local AWS checks signatures and evaluates IAM's policies. The sandbox's own key may do everything all
+    /// the same; its function's role must be there.
+    pub fn evaluate_iam(&mut self) -> Result<()> {
+        self.stop()?;
+        self.environment = &[("AUTH", "true")];
+        self.up_again()
     }
 
     fn start_what_is_down(&mut self, more: &[&str]) -> Result<()> {
