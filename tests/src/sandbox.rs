@@ -76,15 +76,6 @@ impl Sandbox {
         Ok(sandbox)
     }
 
-    /// As [`Sandbox::up`], with a local AWS that checks signatures and evaluates IAM's policies. The sandbox's own key may
-    /// do everything all the same.
-    pub fn up_with_iam() -> Result<Self> {
-        let mut sandbox = Self::nothing()?;
-        sandbox.environment = &[("AUTH", "true")];
-        sandbox.start_what_is_down(&[])?;
-        Ok(sandbox)
-    }
-
     /// Gives the loader other environment variables, whatever it is doing.
     pub fn restart_with_loader(&mut self, loader: &Value) -> Result<()> {
         std::fs::write(self.dir.path().join("loader.json"), loader.to_string())?;
@@ -99,6 +90,14 @@ impl Sandbox {
     /// `sandbox up` on the same folder: starts what does not run.
     pub fn up_again(&mut self) -> Result<()> {
         self.start_what_is_down(&[])
+    }
+
+    /// From now on the local AWS checks signatures and evaluates IAM's policies. The sandbox's own key may do everything all
+    /// the same; its function's role must be there.
+    pub fn evaluate_iam(&mut self) -> Result<()> {
+        self.stop()?;
+        self.environment = &[("AUTH", "true")];
+        self.up_again()
     }
 
     fn start_what_is_down(&mut self, more: &[&str]) -> Result<()> {

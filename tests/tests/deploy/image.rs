@@ -31,6 +31,7 @@ async fn a_stream_runs_on_the_images_files_alone() -> Result<()> {
     let supervisor = UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(&name)?)?;
     supervisor.set_read_timeout(Some(Duration::from_secs(60)))?;
     let settings = [
+        ("PATH", "/usr/sbin:/usr/bin:/sbin:/bin"),
         ("RE_DMS_CONFIG", "/etc/re_dms/stream.toml"),
         ("RE_DMS_STREAM", "packed"),
         ("RE_DMS_DATA_DIR", "/var/lib/re_dms/packed"),

@@ -24,6 +24,13 @@ def outputs(stack):
     return {"status": described["StackStatus"]} | {o["OutputKey"]: o["OutputValue"] for o in described["Outputs"]}
 
 
+def role(name):
+    """A role that Lambda may take, and that may do nothing."""
+    trust = {"Version": "2012-10-17", "Statement": [
+        {"Effect": "Allow", "Principal": {"Service": "lambda.amazonaws.com"}, "Action": "sts:AssumeRole"}]}
+    client("iam").create_role(RoleName=name, AssumeRolePolicyDocument=json.dumps(trust))
+
+
 def user(name, policy):
     """A user with this policy and nothing else, and its key."""
     iam = client("iam")
