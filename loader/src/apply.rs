@@ -28,7 +28,6 @@ use crate::sql_error;
 use crate::staging;
 use crate::statements::{Cell, Statements};
 use crate::table_log;
-use crate::transaction::Transaction;
 pub(crate) use group::all_steps;
 use re_dms_plan::{self as plan, Blame, Catalog, Purpose, StagedSegment, TableLog, Target};
 
@@ -285,10 +284,7 @@ impl<A: Statements, O: Objects> Loader<A, O> {
         tracing::debug!(statements = plan.statements.len(), transport = ?plan.transport, "applying");
         let began = reading.asked_at;
         let result = match staging::stage(runner, stream, &plan, self.settings.concurrency, began).await {
-            Ok(Ok(())) => {
-                let transaction = Transaction::new(runner, group::name(input.segments), &plan);
-                once::run(runner, &transaction, began, (stream, epoch, last.manifest.seq)).await
-            }
+            Ok(Ok(())) => once::run(runner, input.segments, &plan, began).await,
             not_staged => not_staged,
         };
         let (error, guarded) = match result {

@@ -2,20 +2,28 @@
 
 use std::time::SystemTime;
 
+use re_dms_plan::{Plan, StagedSegment};
+use re_dms_shared::manifest::Manifest;
+
+use super::group;
 use crate::error::LoadError;
 use crate::ledger::{self, Ledger};
 use crate::runner::Runner;
 use crate::statements::Statements;
 use crate::transaction::{Failure, Ran, Transaction};
 
-/// Runs a transaction of the epoch's segments up to `last`, in this life of the ledger. `began` is when the ledger was asked
-/// before.
+/// Runs the segments' plan in this life of the ledger. `began` is when the ledger was asked before.
 pub(super) async fn run<A: Statements>(
     runner: &Runner<'_, A>,
-    transaction: &Transaction<'_, A>,
+    segments: &[StagedSegment<'_>],
+    plan: &Plan,
     began: SystemTime,
-    (stream, epoch, last): (&str, &str, u64),
 ) -> Result<Result<(), Failure>, LoadError> {
+    let transaction = Transaction::new(runner, group::name(segments), plan);
+    let Some(Manifest { stream, epoch, seq: last, .. }) = segments.last().map(|segment| segment.manifest)
+    else {
+        return Ok(Ok(()));
+    };
     let mut first = 0;
     loop {
         let attempt = match transaction.run(began, first).await? {
@@ -24,7 +32,7 @@ pub(super) async fn run<A: Statements>(
             Err(failure) => return Ok(Err(failure)),
         };
         let now = ledger::read(runner, stream, epoch).await?;
-        if now.is_beyond(last) {
+        if now.is_beyond(*last) {
             return Ok(Ok(()));
         }
         if now.ledger == Ledger::Locked {
