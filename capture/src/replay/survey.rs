@@ -132,7 +132,7 @@ impl Survey {
         };
         match checkpoint.filter(fits) {
             Some(found) => Ok(Some(found.seq)),
-            None => Err(gone("whatever was committed up to then".to_owned())),
+            None => Err(gone("whatever was committed up to then")),
         }
     }
 
@@ -178,7 +178,7 @@ impl Reading<'_> {
         let manifest = &segment.manifest;
         let expected = self.last.as_ref().map_or(first, |last| last.seq + 1);
         if manifest.seq != expected {
-            return Err(gone(format!("segment {expected} of {}", archive.stream)));
+            return Err(gone(&format!("segment {expected} of {}", archive.stream)));
         }
         let named = manifest.predecessor.as_ref().map(|before| &before.sha256);
         if let (Some(before), Some(named)) = (&self.last, named)
@@ -221,7 +221,7 @@ impl Reading<'_> {
         let End { seq: to, sha256, lsn: end_lsn, committed_at } = self.last.unwrap_or_default();
         let meant: BTreeMap<_, _> = self.needs.into_iter().filter(|(_, needs)| needs.is_meant).collect();
         if let Some(key) = meant.values().flat_map(|needs| &needs.gone).next() {
-            return Err(gone(key.clone()));
+            return Err(gone(key));
         }
         let collides = |(one, other): &(u32, u32)| meant.contains_key(one) && meant.contains_key(other);
         if let Some((_, both)) = self.names.collisions.iter().find(|(pair, _)| collides(pair))
@@ -252,7 +252,7 @@ impl Reading<'_> {
     }
 }
 
-fn gone(what: String) -> crate::error::Error {
+fn gone(what: &str) -> crate::error::Error {
     refused(
         format!("{what} is gone from S3, or was changed: the replay needs it"),
         "restore it (a versioned bucket has it), or begin behind it with --from",

@@ -56,16 +56,16 @@ pub async fn list(config: &Config, options: &ListOptions, out: &mut impl Write) 
         match writeln!(out, "{line}") {
             // Who reads has seen enough.
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
-            written => written.map_err(unwritable)?,
+            written => written.map_err(|error| unwritable(&error))?,
         }
     }
     if options.json {
         return Ok(());
     }
-    writeln!(out, "{segments} segments, {rows} rows, {bytes} bytes").map_err(unwritable)
+    writeln!(out, "{segments} segments, {rows} rows, {bytes} bytes").map_err(|error| unwritable(&error))
 }
 
-fn unwritable(error: io::Error) -> Error {
+fn unwritable(error: &io::Error) -> Error {
     Error::fatal(Who::Machine, format!("the list can't be written: {error}"), "is there room where it goes?")
 }
 

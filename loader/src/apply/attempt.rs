@@ -15,7 +15,6 @@ use crate::sql_error;
 use crate::staging;
 use crate::statements::Statements;
 use crate::table_log;
-use crate::transaction::Transaction;
 use re_dms_plan::{self as plan, Blame, Catalog, Plan, Purpose, TableLog, Target};
 
 impl<A: Statements, O: Objects> Loader<A, O> {
@@ -130,17 +129,13 @@ impl<A: Statements, O: Objects> Loader<A, O> {
         reading: &Reading,
     ) -> Result<Result<(), (LoadError, bool)>, LoadError> {
         let Manifest { stream, epoch, seq, .. } = input.segments[0].manifest;
-        let last = input.segments[input.segments.len() - 1].manifest.seq;
         let began = reading.asked_at;
         let staging: Vec<_> = plans.iter().flat_map(|plan| &plan.staging).collect();
         let mut staged = staging::stage(runner, stream, &staging, self.settings.concurrency, began).await;
         for plan in plans {
             change_before(runner, plan).await?;
             let result = match std::mem::replace(&mut staged, Ok(Ok(()))) {
-                Ok(Ok(())) => {
-                    let transaction = Transaction::new(runner, group::name(input.segments), plan);
-                    once::run(runner, &transaction, began, (stream, epoch, last), &plan.completes).await
-                }
+                Ok(Ok(())) => once::run(runner, input.segments, plan, began).await,
                 not_staged => not_staged,
             };
             let failed = match result {

@@ -1,26 +1,31 @@
 //! A transaction that the API calls committed is in, unless Redshift was set back since: the ledger tells, and the table
 //! log where it was one of several.
 
-use std::collections::BTreeSet;
 use std::time::SystemTime;
 
+use re_dms_plan::{Plan, StagedSegment};
+use re_dms_shared::manifest::Manifest;
+
+use super::group;
 use crate::error::LoadError;
 use crate::ledger::{self, Ledger};
 use crate::runner::Runner;
 use crate::statements::Statements;
 use crate::table_log;
 use crate::transaction::{Failure, Ran, Transaction};
-use re_dms_plan::Target;
 
-/// Runs a transaction of the epoch's segments up to `last`, in this life of the ledger. `began` is when the ledger was asked
-/// before; `completes`: the targets of these segments that it is done with, if more of them follows.
+/// Runs the segments' plan in this life of the ledger. `began` is when the ledger was asked before.
 pub(super) async fn run<A: Statements>(
     runner: &Runner<'_, A>,
-    transaction: &Transaction<'_, A>,
+    segments: &[StagedSegment<'_>],
+    plan: &Plan,
     began: SystemTime,
-    (stream, epoch, last): (&str, &str, u64),
-    completes: &BTreeSet<(u64, Target)>,
 ) -> Result<Result<(), Failure>, LoadError> {
+    let transaction = Transaction::new(runner, group::name(segments), plan);
+    let Some(Manifest { stream, epoch, seq: last, .. }) = segments.last().map(|segment| segment.manifest)
+    else {
+        return Ok(Ok(()));
+    };
     let mut first = 0;
     loop {
         let attempt = match transaction.run(began, first).await? {
@@ -29,21 +34,21 @@ pub(super) async fn run<A: Statements>(
             Err(failure) => return Ok(Err(failure)),
         };
         let now = ledger::read(runner, stream, epoch).await?;
-        if now.is_beyond(last) {
+        if now.is_beyond(*last) {
             return Ok(Ok(()));
         }
         if now.ledger == Ledger::Locked {
             // Whoever holds it may be setting it right: the next invocation looks again.
             return Err(LoadError::HandOver { what: "the ledger".to_owned() });
         }
-        if let Some((first, _)) = completes.first() {
-            let log = table_log::read(runner, stream, epoch, *first).await?;
-            if completes.iter().all(|(seq, target)| log.is_loaded(*seq, target)) {
+        if let Some((seq, _)) = plan.completes.first() {
+            let log = table_log::read(runner, stream, epoch, *seq).await?;
+            if plan.completes.iter().all(|(seq, target)| log.is_loaded(*seq, target)) {
                 return Ok(Ok(()));
             }
         }
         tracing::warn!(
-            segment = last,
+            segment = *last,
             attempt,
             "was committed before, and the ledger does not have it: Redshift was set back"
         );

@@ -55,6 +55,9 @@ const PHASES: [&[&str]; 3] = [
     ],
 ];
 
+/// Tables by name, with their rows.
+type Dump = Vec<(String, Vec<String>)>;
+
 /// A table's rows, whatever order its columns have.
 async fn rows(client: &Client, table: &str) -> Result<Vec<String>> {
     let rows = client.query(&format!("SELECT to_jsonb(t)::text FROM {table} t ORDER BY 1"), &[]).await?;
@@ -92,7 +95,7 @@ fn replay(sandbox: &Sandbox, arguments: &[&str]) -> Result<String> {
 async fn a_table_comes_back_as_it_was_at_three_points_in_time() -> Result<()> {
     let mut sandbox = copied("[batch]\ninterval = \"300ms\"\n").await?;
     let (source, warehouse) = (sandbox.source().await?, sandbox.warehouse().await?);
-    let mut dumps: Vec<(String, Vec<(String, Vec<String>)>)> = Vec::new();
+    let mut dumps: Vec<(String, Dump)> = Vec::new();
     for phase in PHASES {
         for statement in phase {
             source.batch_execute(statement).await?;
