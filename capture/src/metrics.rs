@@ -1,7 +1,7 @@
 //! The capture's metrics: what is counted where it happens, and what the progress says when somebody asks. Which there are:
 //! [`re_dms_shared::metrics::catalogue`].
 //!
-//! They are read by Prometheus ([`server`](self), [`prometheus`]), or sent at an interval to CloudWatch and [`statsd`].
+//! Prometheus asks for them ([`prometheus`]); to CloudWatch and [`statsd`] they are sent at an interval.
 
 mod exporters;
 pub mod prometheus;

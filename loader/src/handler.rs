@@ -149,7 +149,7 @@ impl<L: SegmentLoader, Q: Queues> Handler<L, Q> {
                 tracing::warn!(segment = seq, missing, "refused: a segment before it is missing");
             }
             Outcome::AlreadyLoaded => {
-                tracing::info!(segment = seq, lsn = %end_lsn, rows, duration_ms, "already loaded")
+                tracing::info!(segment = seq, lsn = %end_lsn, rows, duration_ms, "already loaded");
             }
             _ => tracing::info!(segment = seq, lsn = %end_lsn, rows, duration_ms, "loaded"),
         }

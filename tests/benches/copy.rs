@@ -43,15 +43,13 @@ const CHUNK_BLOCKS: i64 = 8192;
 const TABLES: [&str; 2] = ["narrow", "wide"];
 
 async fn fill(source: &Client, scale: f64) -> Result<()> {
-    let narrow = (4e6 * scale) as i64;
-    let wide = (3e5 * scale) as i64;
     let columns: Vec<String> = (0..30).map(|column| format!("c{column} text")).collect();
     let values: Vec<String> = (0..30).map(|column| format!("md5((i * 31 + {column})::text)")).collect();
     let sql = format!(
         "CREATE TABLE narrow (id bigint PRIMARY KEY, at timestamptz, amount numeric(12,2), kind int);
-         INSERT INTO narrow SELECT i, now() - i * interval '1 s', i % 100000 / 7.0, i % 9 FROM generate_series(1, {narrow}) i;
+         INSERT INTO narrow SELECT i, now() - i * interval '1 s', i % 100000 / 7.0, i % 9 FROM generate_series(1, ({scale} * 4000000)::bigint) i;
          CREATE TABLE wide (id bigint PRIMARY KEY, {});
-         INSERT INTO wide SELECT i, {} FROM generate_series(1, {wide}) i;
+         INSERT INTO wide SELECT i, {} FROM generate_series(1, ({scale} * 300000)::bigint) i;
          VACUUM ANALYZE narrow; VACUUM ANALYZE wide; CHECKPOINT;",
         columns.join(", "),
         values.join(", "),
