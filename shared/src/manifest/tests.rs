@@ -80,8 +80,8 @@ fn survives_the_round_trip() {
 
 #[test]
 fn a_newer_format_is_refused_whatever_its_shape() {
-    let error = Manifest::from_json(br#"{"format": 5, "anything": "else"}"#).unwrap_err();
-    assert!(error.to_string().contains("format 5"), "{error}");
+    let error = Manifest::from_json(br#"{"format": 6, "anything": "else"}"#).unwrap_err();
+    assert!(error.to_string().contains("format 6"), "{error}");
     assert!(error.to_string().contains("hint: update the loader"), "{error}");
 }
 
