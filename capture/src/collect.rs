@@ -3,6 +3,7 @@
 //! Runs on a thread of its own. What it is given is fsynced in the local WAL already; what it hands on goes to the
 //! [stager](crate::stage).
 
+mod limits;
 mod read_back;
 mod resync;
 mod transaction;
@@ -17,8 +18,7 @@ use re_dms_shared::Lsn;
 use tokio::sync::mpsc;
 
 use crate::batch::{Batch, BatchError};
-use crate::config::{AdvanceOn, BatchConfig};
-use crate::copy::MEMORY_SHARE;
+use crate::config::AdvanceOn;
 use crate::error::{Error, Result, Who};
 use crate::pgoutput::{self, Commit, LogicalMessage, Message};
 use crate::progress::Progress;
@@ -27,6 +27,7 @@ use crate::resync::REQUESTS;
 use crate::retention::Retention;
 use crate::stage::{Cut, StageItem};
 use crate::wal::WalPosition;
+pub use limits::Limits;
 use read_back::Frame;
 pub use read_back::ReadBack;
 use resync::Resyncs;
@@ -64,47 +65,6 @@ pub enum Input {
         /// The server's WAL end.
         wal_end: Lsn,
     },
-}
-
-/// When to cut and when to hand on.
-#[derive(Clone, Copy, Debug)]
-pub struct Limits {
-    interval: Duration,
-    /// Not under a policy that lets the slot move before the loader: there a batch that waits holds the slot back.
-    grow_while_behind: bool,
-    /// A batch of this size is cut at the next commit.
-    batch_bytes: usize,
-    /// A batch of this size is handed on in the middle of a transaction.
-    spill_bytes: usize,
-    /// A transaction with more than this is not held in memory until its commit: it is read back from the local WAL.
-    transaction_bytes: usize,
-    /// What a batch may have, and what all of these are shares of.
-    max_bytes: usize,
-    memory: usize,
-}
-
-impl Limits {
-    /// Shares `max_memory` out: a batch that grows, one that waits and one that is being written; the rest for the
-    /// transaction at hand and the frames on their way.
-    #[must_use]
-    pub fn new(config: &BatchConfig, policy: AdvanceOn) -> Self {
-        let memory = config.max_memory.bytes();
-        Self {
-            interval: config.interval,
-            grow_while_behind: policy == AdvanceOn::Loaded,
-            batch_bytes: config.max_bytes.bytes().min(memory / 4),
-            spill_bytes: memory / 4,
-            transaction_bytes: memory / 8,
-            max_bytes: config.max_bytes.bytes(),
-            memory,
-        }
-    }
-
-    /// The same while tables are read beside the stream, or not any more: their files get a part of the memory.
-    fn beside_reading(self, reads: bool) -> Self {
-        let memory = if reads { self.memory - self.memory / MEMORY_SHARE as usize } else { self.memory };
-        Self { batch_bytes: self.max_bytes.min(memory / 4), spill_bytes: memory / 4, ..self }
-    }
 }
 
 /// Collects the stream into batches.

@@ -20,6 +20,7 @@ mod policy;
 mod shaping;
 mod targets;
 mod tell;
+mod told;
 mod types;
 mod wishes;
 
@@ -48,6 +49,7 @@ pub use look_around::{LOOKED, LookedAround, Looks};
 use matching::{Before, Matching, Own};
 use shaping::Shaping;
 use tell::tell;
+use told::{Told, keep_key};
 pub use types::AskTypes;
 use types::Types;
 pub use wishes::{NamedTable, Wish};
@@ -80,6 +82,8 @@ pub struct Relations {
     rewritten_plainly: HashSet<u32>,
     /// Keys, and the position from which on they are certain. Until then the key's columns are none.
     pending: Vec<(Lsn, u32, Vec<bool>)>,
+    /// Tables may join the publication with rows.
+    may_join: bool,
     /// By OID, the snapshots that tables are copied under: see [`Self::is_copied`].
     copied: HashMap<u32, Lsn>,
 }
@@ -129,6 +133,7 @@ impl Relations {
             trigger_told_at: Lsn::ZERO,
             rewritten_plainly: HashSet::new(),
             pending: Vec::new(),
+            may_join: false,
             copied: HashMap::new(),
         }
     }
@@ -277,6 +282,7 @@ impl Relations {
         let Some(why) = self.unsettled.remove(&oid) else { return Ok(Vec::new()) };
         let Some(Some(described)) = self.described.get(&oid) else { return Ok(Vec::new()) };
         let known = self.known.tables.get(&oid);
+        let is_new = known.is_none();
         let is_key_certain = !self.pending.iter().any(|(_, pending, _)| *pending == oid);
         if self.known.ddl_trigger
             && let Some(known) = known.filter(|known| described.is_like(&known.table, is_key_certain))
@@ -327,6 +333,9 @@ impl Relations {
         }
         let steps =
             self.become_known(after, now.as_ref(), Told { plain: false, key: is_key_certain, doubts })?;
+        if is_new {
+            self.doubt_what_joined(oid);
+        }
         // It may keep columns from here on.
         self.reshape(oid)?;
         Ok(steps)
@@ -433,27 +442,6 @@ impl Relations {
         self.known.tables.insert(oid, next);
         tell(&steps);
         Ok(steps)
-    }
-}
-
-/// What is known of a description beside the table.
-struct Told {
-    /// If rows were written anew, then without USING.
-    plain: bool,
-    /// Which columns are the key's.
-    key: bool,
-    /// About changes, if there are any.
-    doubts: Vec<String>,
-}
-
-/// The key's columns are those that were, as far as they are there.
-fn keep_key(after: &mut Table, known: &Table) {
-    for column in &mut after.columns {
-        let same = known.columns.iter().find(|old| match (old.attribute_number, column.attribute_number) {
-            (Some(old), Some(new)) => old == new,
-            _ => old.name == column.name,
-        });
-        column.key = same.is_some_and(|old| old.key);
     }
 }
 

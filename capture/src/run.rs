@@ -110,6 +110,9 @@ async fn run_once(config: Arc<Config>, meter: &Meter) -> Result<()> {
     let server = receive::identify(&mut client).await?;
     let mut place = start::find_place(&config, &source, &mut client, &server, &objects, &layout).await?;
     start::check_tables(&config, &source, &place.known).await?;
+    // Who does without rows from before does without them here, too.
+    let may_join =
+        config.copy.enabled && source.publishes_all(&config.source.publication).await? == Some(false);
     drop(source);
 
     let epoch = place.epoch.to_string();
@@ -134,7 +137,7 @@ async fn run_once(config: Arc<Config>, meter: &Meter) -> Result<()> {
         round = Some(Round::begin(&config, &objects, &place.copy, &mut place.known, held, shapes).await?);
         place.is_news = true;
     }
-    let stream = Stream { config, objects, queues, layout, place, server, attempt, round };
+    let stream = Stream { config, objects, queues, layout, place, server, attempt, round, may_join };
     stream.run(wal, folder, held, meter).await
 }
 
@@ -160,11 +163,13 @@ struct Stream {
     attempt: String,
     /// The initial copy, if some of it is left.
     round: Option<Round>,
+    /// Tables may join the publication with rows.
+    may_join: bool,
 }
 
 impl Stream {
     async fn run(self, wal: LocalWal, folder: PathBuf, held: Lsn, meter: &Meter) -> Result<()> {
-        let Stream { config, objects, queues, layout, place, server, attempt, round } = self;
+        let Stream { config, objects, queues, layout, place, server, attempt, round, may_join } = self;
         let epoch = place.epoch.to_string();
         let copied = place.copy.done.len() as u64;
         let status = StatusFile::new(&config.data_dir, &config.stream, &epoch);
@@ -235,7 +240,8 @@ impl Stream {
         let catalog = Catalog::new(&config.source);
         let relations = catalog
             .relations(&config, place.known)
-            .with_copies(snapshots(&place.copy, round.as_ref()), place.is_news);
+            .with_copies(snapshots(&place.copy, round.as_ref()), place.is_news)
+            .with_joining(may_join);
         let looks = Looks::default();
         background.spawn(lasting::watch(progress.subscribe(), config.errors.lasting));
         background.spawn(LookAround::new(Arc::clone(&config), looks.clone()).run());

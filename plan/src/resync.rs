@@ -32,8 +32,10 @@ pub struct Replacement<'a> {
 /// As [`super::plan`].
 pub fn replace(stream: &str, input: &Replacement<'_>) -> Result<Plan, PlanError> {
     let plan = replace_staged(stream, input, false)?;
+    // COPY does not go into a table that the same transaction has altered.
+    let alters = plan.statements.iter().any(|statement| statement.sql.starts_with("ALTER TABLE"));
     let is_large = plan.bytes > staging::LARGE_BYTES;
-    if is_large { replace_staged(stream, input, true) } else { Ok(plan) }
+    if is_large || alters { replace_staged(stream, input, true) } else { Ok(plan) }
 }
 
 fn replace_staged(stream: &str, input: &Replacement<'_>, private: bool) -> Result<Plan, PlanError> {
@@ -112,7 +114,6 @@ fn rows_of<'a>(rows: &StagedSegment<'a>, target: &Target) -> Result<(&'a Step, &
 fn empty(out: &mut Statements, catalog: &mut Catalog, table: &Table) -> Result<(), PlanError> {
     let mut others = Vec::new();
     if let Some(existing) = catalog.target(table) {
-        out.push(Purpose::Delete, tables::empty(table));
         for column in &table.columns {
             let name = column.target_name.to_ascii_lowercase();
             let found = existing.columns.get(&name);
@@ -124,5 +125,8 @@ fn empty(out: &mut Statements, catalog: &mut Catalog, table: &Table) -> Result<(
     for (name, ty) in others {
         schema::convert(out, catalog, table, &name, ty, ty, OldValues::Unknown)?;
     }
-    tables::prepare(out, catalog, table)
+    tables::prepare(out, catalog, table)?;
+    // Also in a table that is made here: it may have been made by somebody else a moment ago.
+    out.push(Purpose::Delete, tables::empty(table));
+    Ok(())
 }

@@ -34,6 +34,13 @@ impl Progress {
         self.status.as_ref().map(|status| status.loaded.0).unwrap_or_default()
     }
 
+    /// Whether tables wait for being read anew: what was committed to them is not loaded.
+    fn reads_anew(&self) -> bool {
+        self.status.as_ref().is_some_and(|status| {
+            !status.resyncs.is_empty() || status.quarantined.iter().any(|table| table.resync.is_some())
+        })
+    }
+
     /// The five positions and the target, for people.
     #[must_use]
     pub fn describe(&self) -> String {
@@ -78,7 +85,7 @@ pub async fn wait(dir: &Path, timeout: Duration, mut tell: impl FnMut(&Progress)
             status.as_ref().and_then(|status| capture::process(status, &folder.capture_config())).is_some();
         let progress = Progress { target, status, confirmed, captured };
         let slot_follows = !config.advances_on_loaded() || confirmed >= Some(target);
-        if progress.loaded() >= target && slot_follows {
+        if progress.loaded() >= target && slot_follows && !progress.reads_anew() {
             return Ok(());
         }
         if Instant::now() > deadline {

@@ -15,8 +15,8 @@ pub(super) fn tell(steps: &[SchemaStep]) {
         for reason in &change.unproven {
             tracing::warn!(
                 table,
-                "the table needs a resync: {reason} (hint: empty the table in Redshift and write its rows again on the \
-                 source; rows that change arrive exact)"
+                "the table needs a resync: {reason} (hint: it is read anew by itself, or by \
+                 `re_dms tables resync`; rows that change arrive exact)"
             );
         }
     }

@@ -99,6 +99,20 @@ impl Relations {
         named.collect()
     }
 
+    /// Of a publication that does not have all tables: one may come to it with rows.
+    #[must_use]
+    pub fn with_joining(self, may_join: bool) -> Self {
+        Self { may_join, ..self }
+    }
+
+    /// The first change of a table came, and nobody saw it come into being.
+    pub(super) fn doubt_what_joined(&mut self, oid: u32) {
+        let Some(known) = self.known.tables.get_mut(&oid).filter(|_| self.may_join) else { return };
+        let reason = "it joined the publication: rows that it held before are missing";
+        known.needs_resync.push(reason.to_owned());
+        self.is_news = true;
+    }
+
     /// Whether Redshift has the table, and the stream goes on with it.
     #[must_use]
     pub fn is_known(&self, oid: u32) -> bool {

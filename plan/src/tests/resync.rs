@@ -89,12 +89,14 @@ fn rows_take_the_place_of_all_that_was_with_what_waited_behind_them() {
         catalog,
         log: &log,
     };
-    insta::assert_snapshot!(text(&crate::replace("main", &replacement(&catalog)).unwrap()));
+    insta::assert_snapshot!(with_staging(&crate::replace("main", &replacement(&catalog)).unwrap()));
+    let as_it_is = complete_catalog(&rows);
+    insta::assert_snapshot!(text(&crate::replace("main", &replacement(&as_it_is)).unwrap()));
     // A table that Redshift lacks is made.
     let nothing = Catalog::default();
     let made = text(&crate::replace("main", &replacement(&nothing)).unwrap());
     assert!(
-        made.contains("CREATE TABLE IF NOT EXISTS") && !made.contains("DELETE FROM \"public\".\"orders\"\n")
+        made.contains("CREATE TABLE IF NOT EXISTS") && made.contains("\nDELETE FROM \"public\".\"orders\"\n")
     );
     // Rows that hold more than inserts would not be all.
     let Action::Load(load) = load(RowCounts { inserts: 1, deletes: 1, ..RowCounts::default() }, Vec::new())
