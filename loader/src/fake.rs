@@ -129,7 +129,7 @@ impl Statements for FakeApi {
     }
 
     async fn describe(&self, id: &str, _: Duration) -> Result<Description, ApiError> {
-        tokio::time::sleep(Duration::from_millis(1)).await;
+        tokio::time::sleep(Duration::from_millis(5)).await;
         let mut state = self.0.lock().unwrap();
         state.run_what_is_due();
         let position: usize = id.parse().unwrap();

@@ -396,7 +396,7 @@ fn setting(name: &str, otherwise: u64) -> u64 {
 }
 
 /// Much of the time is pauses: many seeds run side by side.
-const AT_ONCE: u64 = 200;
+const AT_ONCE: u64 = 500;
 
 #[tokio::test]
 async fn every_interleaving_loads_everything_once() {

@@ -51,7 +51,7 @@ async fn run(api: &FakeApi, plan: &Plan, began: u64) -> Result<(), Failure> {
 #[tokio::test]
 async fn a_later_invocation_waits_for_what_runs() {
     for transport in [Transport::Batch, Transport::Session] {
-        let api = FakeApi::with_ledger(&[], [Fault::Slow(150)]);
+        let api = FakeApi::with_ledger(&[], [Fault::Slow(600)]);
         let plan = plan(transport);
         let first = run_until(&api, &plan, 0, Duration::from_millis(5_500)).await;
         assert!(matches!(first, Err(LoadError::HandOver { .. })), "{first:?}");
