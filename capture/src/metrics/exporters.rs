@@ -1,7 +1,9 @@
 //! Whom metrics go to, by configuration. What goes wrong here is told once and changes nothing else.
 
 use std::fmt::Display;
+use std::io::Write as _;
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use re_dms_shared::metrics::Emf;
@@ -12,6 +14,9 @@ use super::statsd::StatsD;
 use super::{Meter, server};
 use crate::config::MetricsConfig;
 use crate::error::Result;
+
+/// The last metrics may take so long.
+const STOP_PATIENCE: Duration = Duration::from_secs(3);
 
 /// Sends metrics for as long as the process runs.
 #[derive(Debug)]
@@ -51,13 +56,14 @@ impl Exporters {
     /// Sends what is left.
     pub async fn stop(mut self) {
         self.stop.send_replace(true);
-        while self.senders.join_next().await.is_some() {}
+        let all_sent = async { while self.senders.join_next().await.is_some() {} };
+        let _ = tokio::time::timeout(STOP_PATIENCE, all_sent).await;
     }
 }
 
 /// When to send.
 struct Ticks {
-    interval: std::time::Duration,
+    interval: Duration,
     stop: watch::Receiver<bool>,
     meter: Arc<Meter>,
 }
@@ -73,9 +79,9 @@ async fn to_stdout(mut ticks: Ticks, mut emf: Emf) {
     loop {
         let more = ticks.next().await;
         if let Some(line) = emf.line(ticks.meter.look(), Timestamp::now()) {
-            use std::io::Write as _;
-            // In one write, so that nothing comes between. Whoever closed it wants no metrics.
-            let _ = std::io::stdout().lock().write_all(format!("{line}\n").as_bytes());
+            // In one write, so that nothing comes between. Who reads it may be slow, or gone: that is nobody's trouble.
+            let write = move || std::io::stdout().lock().write_all(format!("{line}\n").as_bytes());
+            let _ = tokio::task::spawn_blocking(write).await;
         }
         if !more {
             return;
