@@ -57,7 +57,7 @@ build: setup own-cache ## Build re_dms, bootstrap and sandbox into target/releas
 .PHONY: package
 package: deploysetup own-cache ## Pack what people install into target/package: the capture's tar.gz, the loader's zip
 	cargo build --profile dist --locked --package re_dms
-	PATH="$(RE_DMS_DEPLOY_VENV)/bin:$$PATH" cargo lambda build --profile dist --locked --package re_dms_loader
+	PATH="$(RE_DMS_DEPLOY_VENV)/bin:$$PATH" cargo lambda build --release --locked --package re_dms_loader
 	@mkdir -p target/dist
 	@install -C "$$CARGO_TARGET_DIR/dist/re_dms" target/dist/
 	@install -C "$$CARGO_TARGET_DIR/lambda/bootstrap/bootstrap" target/dist/bootstrap

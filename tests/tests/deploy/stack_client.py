@@ -31,11 +31,18 @@ def role(name):
     client("iam").create_role(RoleName=name, AssumeRolePolicyDocument=json.dumps(trust))
 
 
-def user(name, policy):
+def batches(action, queue):
+    """A policy that AWS needs nowhere: there the right to do something is the right to do it in batches."""
+    allow = {"Effect": "Allow", "Action": f"sqs:{action}Batch", "Resource": f"arn:aws:sqs:us-east-1:000000000000:{queue}"}
+    return json.dumps({"Version": "2012-10-17", "Statement": [allow]})
+
+
+def user(name, policy, queue):
     """A user with this policy and nothing else, and its key."""
     iam = client("iam")
     iam.create_user(UserName=name)
     iam.attach_user_policy(UserName=name, PolicyArn=policy)
+    iam.put_user_policy(UserName=name, PolicyName="batches", PolicyDocument=batches("DeleteMessage", queue))
     key = iam.create_access_key(UserName=name)["AccessKey"]
     return {"id": key["AccessKeyId"], "secret": key["SecretAccessKey"]}
 
@@ -55,10 +62,14 @@ def ask(service, operation, parameters):
     return answer
 
 
-def tell_function(function, variables):
-    """Adds to the environment that the template gave it."""
+def tell_function(function, variables, queue):
+    """Adds to the environment that the template gave it, and what its role lacks here alone."""
     functions = client("lambda")
-    environment = functions.get_function_configuration(FunctionName=function)["Environment"]["Variables"]
+    configuration = functions.get_function_configuration(FunctionName=function)
+    environment = configuration["Environment"]["Variables"]
+    client("iam").put_role_policy(
+        RoleName=configuration["Role"].split("/")[-1], PolicyName="batches",
+        PolicyDocument=batches("ChangeMessageVisibility", queue))
     functions.update_function_configuration(
         FunctionName=function, Environment={"Variables": environment | json.loads(variables)})
 
