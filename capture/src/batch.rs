@@ -114,8 +114,8 @@ impl Batch {
     }
 
     /// The table was read anew, with this shape. Where among the table's steps that is told does not matter.
-    pub fn replace(&mut self, shape: &Arc<TableShape>, load: Load) {
-        self.closed.push(StepData { shape: Arc::clone(shape), action: StepAction::Replace(Box::new(load)) });
+    pub fn replace(&mut self, shape: &Arc<TableShape>, load: Box<Load>) {
+        self.closed.push(StepData { shape: Arc::clone(shape), action: StepAction::Replace(load) });
         self.changes += 1;
     }
 

@@ -229,7 +229,7 @@ impl Finished for Sink<'_> {
         let wish = self.wishes.iter().find(|wish| wish.table.oid == table.oid);
         let Some(((wish, shape), load)) = wish.zip(table.shape.clone()).zip(load) else { return Ok(()) };
         let (taken, answer) = oneshot::channel();
-        let replace = Command::Replace { wish: wish.clone(), shape, load, taken };
+        let replace = Command::Replace { wish: wish.clone(), shape, load: Box::new(load), taken };
         self.resyncer.collector.commands.send(replace).map_err(|_| ended())?;
         self.resyncer.mark(self.now).await?;
         if !answer.await.map_err(|_| ended())? {

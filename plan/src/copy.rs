@@ -65,10 +65,10 @@ impl<'a> Stage<'a> {
     /// A column of the staging table, or what stands for it.
     pub(super) fn column(&self, name: &str) -> String {
         let column = |name: &str| format!("{}.{}", self.name, ident(name));
-        if self.load.tagged_keys {
-            if let Some(part) = tagged_keys::part(self.key(), name, column) {
-                return part;
-            }
+        if self.load.tagged_keys
+            && let Some(part) = tagged_keys::part(self.key(), name, column)
+        {
+            return part;
         }
         column(name)
     }

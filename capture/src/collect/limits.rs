@@ -41,7 +41,7 @@ impl Limits {
 
     /// The same while tables are read beside the stream, or not any more: their files get a part of the memory.
     pub(super) fn beside_reading(self, reads: bool) -> Self {
-        let memory = if reads { self.memory - self.memory / MEMORY_SHARE as usize } else { self.memory };
+        let memory = if reads { self.memory - self.memory / MEMORY_SHARE } else { self.memory };
         Self { batch_bytes: self.max_bytes.min(memory / 4), spill_bytes: memory / 4, ..self }
     }
 }

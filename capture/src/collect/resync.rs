@@ -46,7 +46,7 @@ struct Begins {
 struct Replaces {
     wish: Wish,
     shape: Arc<TableShape>,
-    load: Load,
+    load: Box<Load>,
     taken: oneshot::Sender<bool>,
 }
 

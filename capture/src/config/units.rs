@@ -15,8 +15,8 @@ impl ByteSize {
 
     /// The part that is left without one `share`th of it.
     #[must_use]
-    pub fn without(self, share: u64) -> Self {
-        Self(self.0 - self.0 / share.max(1))
+    pub fn without(self, share: usize) -> Self {
+        Self(self.0 - self.0 / share.max(1) as u64)
     }
 
     /// In bytes.

@@ -21,7 +21,7 @@ use crate::stage::load;
 use crate::threads;
 
 /// The copy's part of `batch.max_memory`; the stream's own parts get the rest while it goes on.
-pub(crate) const MEMORY_SHARE: u64 = 4;
+pub(crate) const MEMORY_SHARE: usize = 4;
 
 /// What all tables' files have in common.
 pub(crate) struct Files {

@@ -46,7 +46,7 @@ pub enum Command {
         /// The rows' shape.
         shape: Arc<TableShape>,
         /// Where they are.
-        load: Load,
+        load: Box<Load>,
         /// Whether somebody still wants them.
         taken: oneshot::Sender<bool>,
     },
