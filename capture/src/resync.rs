@@ -74,7 +74,10 @@ impl Resyncer {
             let Wanted { wishes, due } = self.collector.wanted.borrow_and_update().clone();
             let again =
                 asked.as_ref().is_none_or(|(tables, when)| *tables != due || when.elapsed() > ASK_AGAIN);
-            if !due.is_empty() && again {
+            if due.is_empty() {
+                // Whatever is due next has not been asked for.
+                asked = None;
+            } else if again {
                 match self.ask_for(&due).await {
                     Ok(()) => asked = Some((due, Instant::now())),
                     Err(error) => self.failed(&error, &mut backoff).await,

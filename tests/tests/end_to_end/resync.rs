@@ -306,7 +306,7 @@ async fn what_needs_it_is_read_anew_by_itself() -> Result<()> {
     wait_for_rows(&sandbox, "shop.joined", 101).await?;
     sandbox.wait_and_compare()?;
     tables(&sandbox, &["remove", "shop.added"])?;
-    source.batch_execute("UPDATE shop.added SET b = 'unseen'").await?;
+    source.batch_execute("INSERT INTO shop.added VALUES (-1, 'unseen')").await?;
     tables(&sandbox, &["add", "shop.added"])?;
     sandbox.wait_and_compare()?;
 
