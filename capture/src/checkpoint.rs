@@ -63,6 +63,13 @@ pub async fn checkpoint(config: &Config, request: &Request, mut tell: impl FnMut
     let to = Survey::end(&archive, &wanted).await?;
     let base = Base::find(&archive, &wanted, to).await?;
     let survey = Survey::make(&archive, &wanted, to, &base).await?;
+    if !survey.unfinished.is_empty() {
+        return Err(Error::fatal(
+            Who::Stream,
+            format!("a table is being read anew at the end of segment {}", survey.to),
+            "ask again once `re_dms tables list` has none, or give an earlier --to",
+        ));
+    }
     let attempt = Uuid::new_v4().simple().to_string()[..8].to_owned();
     let folder = request.scratch.clone().unwrap_or_else(std::env::temp_dir);
     let mut scratch = Scratch::make(folder.join(format!("re_dms-checkpoint-{attempt}")))?;

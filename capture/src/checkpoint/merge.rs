@@ -63,9 +63,8 @@ impl<'a> Merge<'a> {
                 self.markers.push(Marker::Clear);
             }
             Action::Schema(change) => self.change(table, change)?,
-            Action::Resync | Action::Replace(_) => {
-                return Err(refused(table, "it was read anew, and its rows are elsewhere"));
-            }
+            // The derivation makes other steps of these.
+            Action::Resync | Action::Replace(_) => {}
             Action::Load(load) if load.tagged_keys => {
                 return Err(refused(table, "its rows say in their keys what they are"));
             }

@@ -59,16 +59,16 @@ impl Scratch {
 
     /// Puts the steps of all tables that are meant aside.
     pub(super) async fn fill(&mut self, archive: &Archive, survey: &Survey, base: &Base) -> Result<()> {
-        let derivation = survey.derivation(&archive.stream, None, base);
+        let mut derivation = survey.derivation(&archive.stream, None, base);
         let mut origins = pin!(base.origins(archive, survey.first));
         while let Some(manifest) = origins.try_next().await? {
             if manifest.seq > survey.to {
                 break;
             }
-            let is_copy = manifest.copy.is_some();
-            let Some(Manifest { steps, .. }) = derivation.next(&manifest) else { continue };
-            for step in steps {
-                self.add(&StoredStep { is_copy, step })?;
+            for Manifest { copy, steps, .. } in derivation.drafts(&manifest) {
+                for step in steps {
+                    self.add(&StoredStep { is_copy: copy.is_some(), step })?;
+                }
             }
         }
         self.flush()

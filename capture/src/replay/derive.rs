@@ -1,9 +1,15 @@
-//! From a segment of the history to one of the replay's own stream: the same files, other targets, only the tables that are
+//! From a segment of the history to those of the replay's own stream: the same files, other targets, only the tables that are
 //! meant, numbered anew. Pure.
+//!
+//! A table that was read anew is a table that is emptied and copied: nobody reads it meanwhile. What waited for its rows
+//! comes behind them, as it did then. If they are beyond the end of the replay nothing waits for them: that is as far as
+//! the table's history goes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use re_dms_shared::manifest::{Action, CopiedTables, Manifest, Predecessor, Step, Table, TableChange};
+use re_dms_shared::manifest::{
+    Action, CopiedTable, CopiedTables, Manifest, Predecessor, Step, Table, TableChange,
+};
 
 use super::Oids;
 
@@ -14,14 +20,24 @@ pub(crate) struct Derivation {
     into: Option<String>,
     oids: Oids,
     copied: Option<CopiedTables>,
+    /// Where tables begin to wait for rows that come before the end: segments and numbers of their steps.
+    waits: BTreeSet<(u64, u32)>,
+    /// What waits now, by table.
+    waiting: BTreeMap<u32, Vec<Step>>,
     /// The last one.
     last: Option<Predecessor>,
 }
 
 impl Derivation {
-    pub(super) fn new(stream: &str, into: Option<&str>, oids: Oids, copied: Option<CopiedTables>) -> Self {
+    pub(super) fn new(
+        stream: &str,
+        into: Option<&str>,
+        oids: Oids,
+        copied: Option<CopiedTables>,
+        waits: BTreeSet<(u64, u32)>,
+    ) -> Self {
         let into = into.map(str::to_ascii_lowercase);
-        Self { stream: stream.to_owned(), into, oids, copied, last: None }
+        Self { stream: stream.to_owned(), into, oids, copied, waits, waiting: BTreeMap::new(), last: None }
     }
 
     /// The last segment that was made, or found to be made.
@@ -29,24 +45,65 @@ impl Derivation {
         self.last = Some(Predecessor { seq, sha256 });
     }
 
-    /// The next segment of the replay; none if this one is about other tables.
-    pub(crate) fn next(&self, segment: &Manifest) -> Option<Manifest> {
-        let steps: Vec<_> = segment.steps.iter().filter(|step| self.is_needed(segment, step)).collect();
-        if steps.is_empty() {
-            return None;
-        }
-        let steps = steps.into_iter().map(|step| self.step(step)).collect();
-        Some(Manifest {
+    /// What this segment becomes, without number and predecessor: none if it is about other tables.
+    pub(crate) fn drafts(&mut self, segment: &Manifest) -> Vec<Manifest> {
+        let draft = |steps, copy| Manifest {
             stream: self.stream.clone(),
-            seq: self.last.as_ref().map_or(0, |last| last.seq) + 1,
-            predecessor: self.last.clone(),
+            predecessor: None,
             // Only the capture reads them, and there is none.
             shapes: None,
             // Looked at here.
             after_copy: None,
+            copy,
             steps,
             ..segment.clone()
-        })
+        };
+        let mut drafts = Vec::new();
+        let mut steps = Vec::new();
+        let mut waiting = std::mem::take(&mut self.waiting);
+        for step in segment.steps.iter().filter(|step| self.is_needed(segment, step)) {
+            let (oid, step) = (step.table.oid, self.step(step));
+            match &step.action {
+                Action::Resync => {
+                    if self.waits.contains(&(segment.seq, step.number)) {
+                        waiting.insert(oid, Vec::new());
+                    }
+                }
+                Action::Replace(load) => {
+                    let Some(waited) = waiting.remove(&oid) else { continue };
+                    let Step { number, table, .. } = &step;
+                    let (number, table) = (*number, table.clone());
+                    let (schema, name) = (table.schema.clone(), table.name.clone());
+                    let copy = CopiedTable { oid, schema, name, snapshot: segment.start_lsn };
+                    steps.push(Step { number, table: table.clone(), action: Action::Truncate });
+                    drafts.push(draft(std::mem::take(&mut steps), None));
+                    let rows = Step { number, table, action: Action::Load(load.clone()) };
+                    drafts.push(draft(vec![rows], Some(copy)));
+                    steps.extend(waited);
+                }
+                _ => match waiting.get_mut(&oid) {
+                    Some(waiting) => waiting.push(step),
+                    None => steps.push(step),
+                },
+            }
+        }
+        if !steps.is_empty() {
+            drafts.push(draft(steps, segment.copy.clone()));
+        }
+        if drafts.len() > 1 {
+            // Steps that waited come from other segments.
+            for draft in &mut drafts {
+                draft.steps.iter_mut().zip(1..).for_each(|(step, number)| step.number = number);
+            }
+        }
+        self.waiting = waiting;
+        drafts
+    }
+
+    /// The draft as the next segment of the replay.
+    pub(super) fn number(&self, draft: Manifest) -> Manifest {
+        let seq = self.last.as_ref().map_or(0, |last| last.seq) + 1;
+        Manifest { seq, predecessor: self.last.clone(), ..draft }
     }
 
     fn is_needed(&self, segment: &Manifest, step: &Step) -> bool {
@@ -118,7 +175,7 @@ impl Names {
 #[cfg(test)]
 mod tests {
     use re_dms_shared::Lsn;
-    use re_dms_shared::manifest::{Column, CopiedTable, Layout, SchemaChange};
+    use re_dms_shared::manifest::{Column, Compression, CopiedTable, Layout, Load, RowCounts, SchemaChange};
     use re_dms_shared::types::RedshiftType;
 
     use super::*;
@@ -174,23 +231,69 @@ mod tests {
             shapes: String::new(),
             tables: vec![CopiedTable { oid: 1, schema: "a".into(), name: "t".into(), snapshot: Lsn(100) }],
         };
-        Derivation::new("past", Some("Then"), oids.iter().copied().collect(), Some(copied))
+        let waits = [(20, 2)].into();
+        Derivation::new("past", Some("Then"), oids.iter().copied().collect(), Some(copied), waits)
+    }
+
+    fn next(derivation: &mut Derivation, segment: &Manifest) -> Option<Manifest> {
+        let mut drafts = derivation.drafts(segment);
+        assert!(drafts.len() < 2, "{drafts:?}");
+        drafts.pop().map(|draft| derivation.number(draft))
     }
 
     #[test]
     fn other_tables_and_what_the_copy_holds_are_left_out_and_numbers_have_no_gaps() {
         let mut derivation = derivation(&[1, 2]);
         let steps = || vec![truncate(1, table(1, "a", "t")), truncate(2, table(3, "a", "x"))];
-        assert_eq!(derivation.next(&segment(5, 100, steps())), None, "the copy holds it");
-        assert_eq!(derivation.next(&segment(6, 110, vec![truncate(1, table(3, "a", "x"))])), None);
-        let first = derivation.next(&segment(7, 120, steps())).unwrap();
+        assert_eq!(next(&mut derivation, &segment(5, 100, steps())), None, "the copy holds it");
+        assert_eq!(next(&mut derivation, &segment(6, 110, vec![truncate(1, table(3, "a", "x"))])), None);
+        let first = next(&mut derivation, &segment(7, 120, steps())).unwrap();
         assert_eq!((first.seq, &first.predecessor, first.stream.as_str()), (1, &None, "past"));
         assert_eq!((first.steps.len(), &first.shapes, &first.after_copy), (1, &None, &None));
         assert_eq!(first.steps[0].table.target_schema, "then");
         derivation.made(1, "sha".into());
-        let second = derivation.next(&segment(9, 130, vec![truncate(4, table(2, "b", "u"))])).unwrap();
+        let second = next(&mut derivation, &segment(9, 130, vec![truncate(4, table(2, "b", "u"))])).unwrap();
         assert_eq!(second.predecessor, Some(Predecessor { seq: 1, sha256: "sha".into() }));
         assert_eq!((second.seq, second.steps[0].number, second.end_lsn), (2, 4, Lsn(130)));
+    }
+
+    #[test]
+    fn a_table_that_was_read_anew_is_emptied_and_copied_and_what_waited_comes_behind() {
+        let mut derivation = derivation(&[2, 3]);
+        let step = |number, oid, action| Step { number, table: table(oid, "b", "u"), action };
+        let load = Load {
+            copy_manifest: "rows".into(),
+            files: Vec::new(),
+            compression: Compression::Gzip,
+            tagged_keys: false,
+            rows: RowCounts { inserts: 5, ..RowCounts::default() },
+            present_sets: Vec::new(),
+            altered: Vec::new(),
+        };
+        // The first one is never followed by rows.
+        let early = segment(19, 200, vec![step(1, 2, Action::Resync), step(2, 2, Action::Truncate)]);
+        assert_eq!(next(&mut derivation, &early).unwrap().steps.len(), 1);
+        let begins = vec![
+            step(1, 2, Action::Truncate),
+            step(2, 2, Action::Resync),
+            step(3, 2, Action::Truncate),
+            step(4, 3, Action::Truncate),
+        ];
+        let numbers = |manifest: &Manifest| manifest.steps.iter().map(|step| step.number).collect::<Vec<_>>();
+        let begun = next(&mut derivation, &segment(20, 210, begins)).unwrap();
+        assert_eq!(numbers(&begun), [1, 4]);
+        let ends = vec![
+            step(1, 3, Action::Truncate),
+            step(2, 2, Action::Truncate),
+            step(3, 2, Action::Replace(load.clone())),
+            step(4, 2, Action::Truncate),
+        ];
+        let drafts = derivation.drafts(&segment(22, 230, ends));
+        assert_eq!(drafts.iter().map(numbers).collect::<Vec<_>>(), [vec![1, 2], vec![1], vec![1, 2, 3]]);
+        assert_eq!(drafts[0].steps[1].action, Action::Truncate);
+        assert_eq!(drafts[1].steps[0].action, Action::Load(load));
+        assert_eq!(drafts.iter().map(|draft| draft.copy.is_some()).collect::<Vec<_>>(), [false, true, false]);
+        assert!(drafts[2].steps.iter().all(|step| step.table.oid == 2), "what waited, and what came behind");
     }
 
     #[test]
@@ -206,7 +309,7 @@ mod tests {
             }),
         };
         let moved = |from: Table, to: Table| {
-            let derived = derivation(&[2]).next(&segment(7, 120, vec![change(from, to)])).unwrap();
+            let derived = next(&mut derivation(&[2]), &segment(7, 120, vec![change(from, to)])).unwrap();
             let Action::Schema(change) = derived.steps[0].action.clone() else { panic!("{derived:?}") };
             assert!(!change.hold);
             (change.before.unwrap().target_schema, change.changes)

@@ -1,5 +1,6 @@
 //! What is announced: the stream's own segments, or those of a replay, which are made as their turn comes.
 
+use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
 
@@ -106,6 +107,8 @@ pub(super) struct DerivedFeed<'a> {
     stream: String,
     derivation: Derivation,
     origins: Pin<Box<dyn Stream<Item = Result<Manifest>> + 'a>>,
+    /// Derived and not made yet, with the segments that they come from.
+    drafts: VecDeque<(Manifest, u64)>,
     /// The history's last one.
     to: u64,
     /// Loaded as far as receipts tell: what is there already is not written again.
@@ -135,6 +138,7 @@ impl<'a> DerivedFeed<'a> {
             stream: stream.to_owned(),
             derivation,
             origins,
+            drafts: VecDeque::new(),
             to,
             loaded,
             made: 0,
@@ -142,23 +146,25 @@ impl<'a> DerivedFeed<'a> {
         })
     }
 
-    /// Makes the next one; false at the end.
+    /// Makes the next one; none at the end.
     async fn make(&mut self) -> Result<Option<Ready>> {
-        while !self.is_end {
-            let origin = self.origins.try_next().await?.filter(|origin| origin.seq <= self.to);
-            let Some(origin) = origin else {
-                self.is_end = true;
-                break;
-            };
-            let Some(manifest) = self.derivation.next(&origin) else { continue };
-            let sha256 = self.write(&manifest).await?;
-            self.derivation.made(manifest.seq, sha256.clone());
-            self.made = manifest.seq;
-            let bucket = self.archive.objects.bucket();
-            let message = message(&self.layout, bucket, "", &manifest, sha256);
-            return Ok(Some(Ready { message, origin: origin.seq }));
+        while self.drafts.is_empty() && !self.is_end {
+            match self.origins.try_next().await?.filter(|origin| origin.seq <= self.to) {
+                Some(origin) => {
+                    let drafts = self.derivation.drafts(&origin);
+                    self.drafts.extend(drafts.into_iter().map(|draft| (draft, origin.seq)));
+                }
+                None => self.is_end = true,
+            }
         }
-        Ok(None)
+        let Some((draft, origin)) = self.drafts.pop_front() else { return Ok(None) };
+        let manifest = self.derivation.number(draft);
+        let sha256 = self.write(&manifest).await?;
+        self.derivation.made(manifest.seq, sha256.clone());
+        self.made = manifest.seq;
+        let bucket = self.archive.objects.bucket();
+        let message = message(&self.layout, bucket, "", &manifest, sha256);
+        Ok(Some(Ready { message, origin }))
     }
 
     /// Returns the checksum of the one that is there.
@@ -201,8 +207,11 @@ impl Feed for DerivedFeed<'_> {
 
     async fn segment(&mut self, seq: u64, acks_url: &str) -> Result<Option<Ready>> {
         let mut found = None;
-        while self.made < seq && !self.is_end {
-            found = self.make().await?;
+        while self.made < seq {
+            match self.make().await? {
+                None => break,
+                ready => found = ready,
+            }
         }
         if found.as_ref().is_none_or(|ready| ready.message.seq != seq) {
             if seq > self.made {

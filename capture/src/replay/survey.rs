@@ -33,6 +33,10 @@ pub(crate) struct Survey {
     pub(crate) committed_at: Timestamp,
     /// The tables that are meant, however they were called.
     pub(crate) oids: Oids,
+    /// Where tables begin to be read anew whose rows come before the end: segments and numbers of these steps.
+    pub(super) waits: BTreeSet<(u64, u32)>,
+    /// Tables whose rows, read anew, come behind the end.
+    pub(crate) unfinished: Oids,
     /// Schemas in Redshift that the stream's tables were in.
     pub(super) target_schemas: BTreeSet<String>,
     /// In the files that are needed.
@@ -64,6 +68,8 @@ impl Survey {
             needs: BTreeMap::new(),
             schemas: BTreeSet::new(),
             names: Names::default(),
+            waits: BTreeSet::new(),
+            waiting: BTreeMap::new(),
             last: None,
         };
         for image in base.images() {
@@ -97,7 +103,7 @@ impl Survey {
 
     /// How the segments of another stream are made from these.
     pub(crate) fn derivation(&self, stream: &str, into: Option<&str>, base: &Base) -> Derivation {
-        Derivation::new(stream, into, self.oids.clone(), base.copied().cloned())
+        Derivation::new(stream, into, self.oids.clone(), base.copied().cloned(), self.waits.clone())
     }
 
     /// The last segment that is asked for, if an end was: of a time, the one before the first that holds anything later.
@@ -170,6 +176,9 @@ struct Reading<'a> {
     needs: BTreeMap<u32, Needs>,
     schemas: BTreeSet<String>,
     names: Names,
+    waits: BTreeSet<(u64, u32)>,
+    /// By table, where it began to be read anew.
+    waiting: BTreeMap<u32, (u64, u32)>,
     last: Option<End>,
 }
 
@@ -208,7 +217,14 @@ impl Reading<'_> {
             let missing = missing_files(archive, listed, step).await?;
             let needs = self.needs.entry(step.table.oid).or_default();
             needs.is_meant |= self.request.tables.step(step);
-            if let Action::Load(load) = &step.action {
+            match &step.action {
+                Action::Resync => {
+                    self.waiting.insert(step.table.oid, (manifest.seq, step.number));
+                }
+                Action::Replace(_) => self.waits.extend(self.waiting.remove(&step.table.oid)),
+                Action::Load(_) | Action::Truncate | Action::Schema(_) => {}
+            }
+            if let Action::Load(load) | Action::Replace(load) = &step.action {
                 needs.rows += load.rows.total();
                 needs.bytes += load.files.iter().map(|file| file.bytes).sum::<u64>();
             }
@@ -246,6 +262,8 @@ impl Reading<'_> {
             committed_at,
             rows: meant.values().map(|needs| needs.rows).sum(),
             bytes: meant.values().map(|needs| needs.bytes).sum(),
+            waits: self.waits,
+            unfinished: self.waiting.into_keys().filter(|oid| meant.contains_key(oid)).collect(),
             oids: meant.into_keys().collect(),
             target_schemas: self.schemas,
         })
@@ -265,7 +283,7 @@ async fn missing_files(
     listed: &BTreeMap<String, u64>,
     step: &Step,
 ) -> Result<Vec<String>> {
-    let Action::Load(load) = &step.action else { return Ok(Vec::new()) };
+    let (Action::Load(load) | Action::Replace(load)) = &step.action else { return Ok(Vec::new()) };
     if load.rows.total() == 0 {
         return Ok(Vec::new());
     }
