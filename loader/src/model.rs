@@ -4,7 +4,7 @@
 //!
 //! `RE_DMS_MODEL_SEED` and `RE_DMS_MODEL_SEEDS` choose the first seed and how many.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
@@ -135,23 +135,34 @@ fn manifest(seq: u64, predecessor: Option<Predecessor>, steps: Vec<Step>) -> Man
     }
 }
 
+/// What earlier commits showed.
+#[derive(Default)]
+struct Seen {
+    /// The log's last number.
+    highest: u64,
+    /// Targets whose rows were replaced by those that were read anew.
+    replaced: BTreeSet<String>,
+}
+
 /// What must hold after every commit: the ledger has no gap, and each target holds the beginning of its history, as
 /// much of it as the ledger and the table log say.
-fn check(world: &World, expected: &Expected, highest: &mut u64) {
+fn check(world: &World, expected: &Expected, seen: &mut Seen) {
     let ledger: Vec<_> = world.ledger.iter().flatten().map(|(seq, _)| *seq).collect();
     let last = ledger.len() as u64;
     assert_eq!(ledger, (1..=last).collect::<Vec<_>>(), "the ledger has a gap or a segment twice");
     let log = world.log.as_deref().unwrap_or_default();
     assert!(log.windows(2).all(|rows| rows[0].change < rows[1].change), "the log's numbers do not ascend");
     let number = log.last().map_or(0, |row| row.change);
-    assert!(number >= *highest, "the log's number {number} came before {highest}");
-    *highest = number;
+    assert!(number >= seen.highest, "the log's number {number} came before {}", seen.highest);
+    seen.highest = number;
     for (target, history) in expected {
         let of_target = log.iter().filter(|row| row.target == *target);
         let of_target: Vec<_> = of_target.collect();
         // A table that is read anew has two lives.
         let begun = of_target.iter().position(|row| row.event == "resync");
-        let (before, after) = of_target.split_at(begun.unwrap_or(of_target.len()));
+        // The log forgets what is long over.
+        let first = if seen.replaced.contains(target) { 0 } else { of_target.len() };
+        let (before, after) = of_target.split_at(begun.unwrap_or(first));
         let missing = |rows: &[&LogRow]| {
             let events = |event: &str| {
                 let rows = rows.iter().filter(|row| row.event == event);
@@ -169,7 +180,10 @@ fn check(world: &World, expected: &Expected, highest: &mut u64) {
             due.map(|(_, copied)| format!("b/{copied}")).collect::<Vec<_>>()
         };
         let (old, new) = (missing(before), missing(after));
-        let replaced = after.iter().any(|row| row.event == "replaced");
+        let replaced = seen.replaced.contains(target) || after.iter().any(|row| row.event == "replaced");
+        if replaced {
+            seen.replaced.insert(target.clone());
+        }
         let due = match &history.resync {
             Some((begins, rows)) if replaced => {
                 let mut due = vec![format!("b/{rows}")];
@@ -266,8 +280,8 @@ impl Model {
     fn new(history: History) -> Self {
         let api = FakeApi::default();
         let expected = history.expected.clone();
-        let mut highest = 0;
-        api.0.lock().unwrap().on_commit = Some(Box::new(move |world| check(world, &expected, &mut highest)));
+        let mut seen = Seen::default();
+        api.0.lock().unwrap().on_commit = Some(Box::new(move |world| check(world, &expected, &mut seen)));
         Self { api: Arc::new(api), history }
     }
 

@@ -83,7 +83,7 @@ mod tests {
             rows: 2,
             answer_key: String::new(),
         };
-        let settings = CopySettings { role: Some("arn:r".to_owned()), region: None };
+        let settings = CopySettings { role: Some("arn:aws:iam::1:role/copy".to_owned()), region: None };
         let list = statements(&request, &settings).unwrap();
         let mut text: Vec<_> = list.into_iter().map(|statement| statement.sql).collect();
         text.push(isolation("it's"));

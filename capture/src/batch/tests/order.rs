@@ -126,5 +126,5 @@ fn a_table_that_is_read_anew_has_its_changes_on_either_side() {
     update(&mut batch, &one, "1 y").unwrap();
     insert(&mut batch, &two, "2 x").unwrap();
     assert!(!batch.is_empty());
-    assert_eq!(steps(batch), ["i 1 x", "resync one", "u 1 y", "i 1 x, i 2 x"]);
+    assert_eq!(steps(batch), ["i 1 x", "resync one", "r 1 y", "i 1 x, i 2 x"]);
 }
