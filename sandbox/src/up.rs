@@ -245,8 +245,10 @@ fn source_settings() -> Vec<(String, String)> {
     ])
 }
 
+/// Redshift joins large tables by hash. PostgreSQL, without statistics, takes a key's range for a few rows and would look
+/// through all of the other table for each.
 fn warehouse_settings() -> Vec<(String, String)> {
-    settings(&[("max_connections", "200"), ("max_wal_size", "2GB")])
+    settings(&[("max_connections", "200"), ("max_wal_size", "2GB"), ("enable_nestloop", "off")])
 }
 
 fn settings(pairs: &[(&str, &str)]) -> Vec<(String, String)> {

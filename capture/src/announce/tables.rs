@@ -19,8 +19,8 @@ pub struct TableNews {
     identity: StreamIdentity,
     queues: Queues,
     progress: Arc<Progress>,
-    /// When the loader was asked for what, by table.
-    asked: Mutex<HashMap<String, Instant>>,
+    /// When the loader was asked for what, by table and the segment from which it waits.
+    asked: Mutex<HashMap<(String, u64), Instant>>,
 }
 
 /// A request that nobody has answered is sent again after this.
@@ -70,15 +70,15 @@ impl TableNews {
         {
             let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
             if asked.is_empty() {
-                due.push(String::new());
+                due.push((String::new(), 0));
             }
             let waiting = self.progress.now().quarantine.tables;
             let loading = waiting.into_iter().filter(|table| table.resync == Some(Resync::Loading));
-            due.extend(loading.map(|table| table.table));
+            due.extend(loading.map(|table| (table.table, table.since_seq)));
             due.retain(|table| asked.get(table).is_none_or(|when| now - *when > ASK_AGAIN));
             asked.extend(due.iter().map(|table| (table.clone(), now)));
         }
-        for table in due {
+        for (table, _) in due {
             self.request(TableAction::Resume, &table).await;
         }
     }
