@@ -4,6 +4,7 @@ mod catalog;
 mod describe;
 mod error;
 mod listing;
+mod page;
 mod requests;
 mod results;
 mod server;

@@ -65,8 +65,8 @@ pub(super) async fn run_command(
         Err(failure) => Err(failure),
     };
     // Also if it did not get as far as the database.
-    if ran.is_err() && connection.transaction.phase == Phase::Open {
-        connection.transaction.phase = Phase::Failed;
+    if ran.is_err() {
+        connection.transaction.fail();
     }
     ran
 }

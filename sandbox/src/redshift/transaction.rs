@@ -32,6 +32,13 @@ impl Transaction {
     pub(super) fn defines(&self, table: u32) -> bool {
         self.footprint.defines(table)
     }
+
+    /// A statement failed: one that is open takes nothing but its end from now on.
+    pub(super) fn fail(&mut self) {
+        if self.phase == Phase::Open {
+            self.phase = Phase::Failed;
+        }
+    }
 }
 
 /// Opens one, unless one is open.

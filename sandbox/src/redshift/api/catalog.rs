@@ -6,6 +6,7 @@ use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
 use super::error::ApiError;
+use super::page::page;
 use super::requests::{Submission, input};
 use super::validation;
 use crate::redshift::StandIn;
@@ -41,15 +42,18 @@ fn question(stand_in: &StandIn, body: Value) -> Result<Question, ApiError> {
         ..Submission::default()
     };
     validation::check_selectors(&target)?;
-    if question.max_results.is_some_and(|results| results > MAX_RESULTS) {
-        return Err(ApiError::validation("MaxResults must be between 0 and 1000"));
-    }
     for database in [&question.database, &question.connected_database].into_iter().flatten() {
         if database != stand_in.warehouse.database() {
             return Err(ApiError::validation(format!("Database {database} does not exist")));
         }
     }
     Ok(question)
+}
+
+impl Question {
+    fn page(&self, member: &str, found: Vec<Value>) -> Result<Value, ApiError> {
+        page(member, found, (self.max_results, MAX_RESULTS), self.next_token.as_deref())
+    }
 }
 
 fn needs_database(question: &Question) -> Result<(), ApiError> {
@@ -67,26 +71,10 @@ async fn ask(stand_in: &StandIn, sql: &str, values: &[&(dyn ToSql + Sync)]) -> R
     })
 }
 
-/// One page of what was found; a token is the number of entries before it.
-fn page(question: &Question, member: &str, found: Vec<Value>) -> Result<Value, ApiError> {
-    let invalid = |_| ApiError::validation("NextToken is invalid");
-    let start: usize = question.next_token.as_deref().unwrap_or("0").parse().map_err(invalid)?;
-    let limit = question.max_results.filter(|limit| *limit > 0).unwrap_or(MAX_RESULTS);
-    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-    let total = found.len();
-    let page: Vec<Value> = found.into_iter().skip(start).take(limit).collect();
-    let next = start + page.len();
-    let mut answer = json!({ member: page });
-    if let (true, Some(members)) = (next < total, answer.as_object_mut()) {
-        members.insert("NextToken".to_owned(), json!(next.to_string()));
-    }
-    Ok(answer)
-}
-
 /// The one database that there is.
 pub(super) fn databases(stand_in: &StandIn, body: Value) -> Result<Value, ApiError> {
     let question = question(stand_in, body)?;
-    page(&question, "Databases", vec![json!(stand_in.warehouse.database())])
+    question.page("Databases", vec![json!(stand_in.warehouse.database())])
 }
 
 /// Schemas by a pattern of LIKE.
@@ -97,7 +85,7 @@ pub(super) async fn schemas(stand_in: &StandIn, body: Value) -> Result<Value, Ap
     needs_database(&question)?;
     let pattern = question.schema_pattern.as_deref().unwrap_or("%");
     let rows = ask(stand_in, QUERY, &[&pattern]).await?;
-    page(&question, "Schemas", rows.iter().map(|row| json!(text(row, 0))).collect())
+    question.page("Schemas", rows.iter().map(|row| json!(text(row, 0))).collect())
 }
 
 /// Tables and views by patterns of LIKE.
@@ -114,7 +102,7 @@ pub(super) async fn tables(stand_in: &StandIn, body: Value) -> Result<Value, Api
         let kind = if text(row, 2) == "VIEW" { "VIEW" } else { "TABLE" };
         json!({ "schema": text(row, 0), "name": text(row, 1), "type": kind })
     };
-    page(&question, "Tables", rows.iter().map(table).collect())
+    question.page("Tables", rows.iter().map(table).collect())
 }
 
 /// A table's columns.
@@ -151,7 +139,7 @@ pub(super) async fn describe(stand_in: &StandIn, body: Value) -> Result<Value, A
             "tableName": table,
         })
     };
-    let mut answer = page(&question, "ColumnList", rows.iter().map(column).collect())?;
+    let mut answer = question.page("ColumnList", rows.iter().map(column).collect())?;
     if let Some(members) = answer.as_object_mut() {
         members.insert("TableName".to_owned(), json!(table));
     }

@@ -4,12 +4,19 @@ use serde_json::{Map, Value, json};
 
 use super::describe::epoch_seconds;
 use super::error::ApiError;
+use super::page::page;
 use super::requests::{Listing, input};
 use crate::redshift::statements::Statement;
 use crate::redshift::{StandIn, lock};
 
 const MAX_RESULTS: u64 = 100;
 const STATUSES: [&str; 7] = ["SUBMITTED", "PICKED", "STARTED", "FINISHED", "FAILED", "ABORTED", "ALL"];
+
+impl Listing {
+    fn page(&self, member: &str, found: Vec<Value>) -> Result<Value, ApiError> {
+        page(member, found, (self.max_results, MAX_RESULTS), self.next_token.as_deref())
+    }
+}
 
 /// Statements, newest first; by default those that have finished.
 pub(super) fn statements(stand_in: &StandIn, body: Value) -> Result<Value, ApiError> {
@@ -36,7 +43,7 @@ pub(super) fn statements(stand_in: &StandIn, body: Value) -> Result<Value, ApiEr
     let known = lock(&stand_in.statements);
     let found: Vec<Value> =
         known.newest_first().filter(|statement| wanted(statement)).map(|s| summary(s)).collect();
-    page("Statements", found, &listing)
+    listing.page("Statements", found)
 }
 
 fn summary(statement: &Statement) -> Value {
@@ -85,24 +92,5 @@ pub(super) fn sessions(stand_in: &StandIn, body: Value) -> Result<Value, ApiErro
             })
         })
         .collect();
-    page("Sessions", found, &listing)
-}
-
-/// One page; a token is the number of entries before it.
-fn page(member: &str, found: Vec<Value>, listing: &Listing) -> Result<Value, ApiError> {
-    let limit = listing.max_results.filter(|limit| *limit > 0).unwrap_or(MAX_RESULTS);
-    if limit > MAX_RESULTS {
-        return Err(ApiError::validation("MaxResults must be between 0 and 100"));
-    }
-    let token = listing.next_token.as_deref().unwrap_or("0");
-    let start: usize = token.parse().map_err(|_| ApiError::validation("NextToken is invalid"))?;
-    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-    let total = found.len();
-    let page: Vec<Value> = found.into_iter().skip(start).take(limit).collect();
-    let next = start + page.len();
-    let mut answer = json!({ member: page });
-    if let (true, Some(members)) = (next < total, answer.as_object_mut()) {
-        members.insert("NextToken".to_owned(), json!(next.to_string()));
-    }
-    Ok(answer)
+    listing.page("Sessions", found)
 }

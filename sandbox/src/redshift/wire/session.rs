@@ -115,9 +115,7 @@ impl Session<'_> {
     }
 
     fn fail(&mut self, failure: &Failure) {
-        if self.connection.transaction.phase == Phase::Open {
-            self.connection.transaction.phase = Phase::Failed;
-        }
+        self.connection.transaction.fail();
         self.wire.error(failure, "ERROR");
     }
 
@@ -132,9 +130,7 @@ impl Session<'_> {
         tokio::time::sleep(self.stand_in.faults.latency()).await;
         let fault = self.stand_in.faults.fail_execution();
         if let Some((error, false)) = &fault {
-            if self.connection.transaction.phase == Phase::Open {
-                self.connection.transaction.phase = Phase::Failed;
-            }
+            self.connection.transaction.fail();
             return Err(error.clone().into());
         }
         let run = execute::run_command(self.stand_in, &mut self.connection, command, Wrapping::None, id);
@@ -254,9 +250,7 @@ impl Session<'_> {
             if prepared.sql.trim().is_empty() { Ok(()) } else { prepared.outline(strings, &tag).map(drop) }
         });
         if let Err(failure) = known {
-            if self.connection.transaction.phase == Phase::Open {
-                self.connection.transaction.phase = Phase::Failed;
-            }
+            self.connection.transaction.fail();
             return Err(failure);
         }
         self.prepared.insert(name, prepared);
@@ -307,8 +301,8 @@ impl Session<'_> {
             transaction::take_snapshot(self.stand_in, &mut self.connection).await?;
         }
         let columns = results::columns(&self.connection.client, sql).await;
-        if columns.is_err() && self.connection.transaction.phase == Phase::Open {
-            self.connection.transaction.phase = Phase::Failed;
+        if columns.is_err() {
+            self.connection.transaction.fail();
         }
         Ok(columns?)
     }
