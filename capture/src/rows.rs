@@ -10,6 +10,7 @@ mod constant;
 mod copied;
 mod csv;
 mod error;
+mod huffman;
 mod json;
 mod number;
 mod options;
@@ -24,7 +25,7 @@ pub use constant::{Constant, constant};
 pub use copied::{HashedColumns, render_copied};
 pub(crate) use csv::{NULL as NULL_FIELD, push_bare_row};
 pub use error::RenderError;
-pub use options::RenderOptions;
+pub use options::{FileSize, RenderOptions};
 pub use renderer::{FileSummary, RenderedFile};
 pub use split::{FileRows, LoadContext, LoadSummary, split};
 

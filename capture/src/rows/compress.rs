@@ -4,13 +4,13 @@
 //! The same text gives the same bytes: neither form holds a time or a name.
 //!
 //! Looking for repetitions is most of gzip's work, and in vain where there are none: hashes, encrypted or compressed values
-//! in hex or base64. A sample tells; such text is only given shorter codes, which takes about half the time.
+//! in hex or base64. A sample tells; such text is only given [shorter codes](huffman), which takes a fraction of the time.
 
 use libdeflater::{CompressionLvl, Compressor};
 use re_dms_shared::manifest::Compression;
-use zlib_rs::{DeflateConfig, ReturnCode, Strategy};
 
 use super::error::RenderError;
+use super::huffman;
 
 /// How files are compressed, and how hard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,9 +41,6 @@ impl Codec {
     }
 }
 
-/// What gzip's header and trailer take more than zlib's.
-const GZIP_FRAME: usize = 18;
-
 /// Pieces of the text that are looked at, and their length: far apart, and each longer than what repeats in it.
 const PIECES: usize = 4;
 const PIECE: usize = 16 << 10;
@@ -55,31 +52,11 @@ fn gzip(text: &[u8], level: u8) -> Result<Vec<u8>, RenderError> {
     let distance = text.len() / PIECES;
     let sample: Vec<u8> = (0..PIECES).flat_map(|piece| &text[piece * distance..][..PIECE]).copied().collect();
     let worth = with_repetitions(&sample, level)?.len();
-    if codes_alone(&sample)?.len() <= worth + worth / 32 {
-        codes_alone(text)
+    if huffman::gzip(&sample).len() <= worth + worth / 32 {
+        Ok(huffman::gzip(text))
     } else {
         with_repetitions(text, level)
     }
-}
-
-/// Huffman codes and nothing else.
-fn codes_alone(text: &[u8]) -> Result<Vec<u8>, RenderError> {
-    // 15 bits of window, and 16 that ask for gzip's header.
-    let config = DeflateConfig {
-        level: 1,
-        window_bits: 31,
-        strategy: Strategy::HuffmanOnly,
-        ..DeflateConfig::default()
-    };
-    let mut out = vec![0; zlib_rs::compress_bound(text.len()) + GZIP_FRAME];
-    let (written, code) = zlib_rs::compress_slice(&mut out, text, config);
-    if code != ReturnCode::Ok {
-        return Err(RenderError::Compression(format!("{code:?}")));
-    }
-    let length = written.len();
-    out.truncate(length);
-    out.shrink_to_fit();
-    Ok(out)
 }
 
 fn with_repetitions(text: &[u8], level: u8) -> Result<Vec<u8>, RenderError> {
@@ -119,7 +96,7 @@ mod tests {
         let prose = "a line that comes again and again, ".repeat(90_000);
         for (text, plain_codes) in [(&hex, true), (&prose, false)] {
             let packed = Codec::Gzip(1).compress(text.as_bytes()).unwrap();
-            assert_eq!(packed == codes_alone(text.as_bytes()).unwrap(), plain_codes);
+            assert_eq!(packed == huffman::gzip(text.as_bytes()), plain_codes);
             let mut plain = String::new();
             GzDecoder::new(&packed[..]).read_to_string(&mut plain).unwrap();
             assert_eq!(&plain, text);
