@@ -30,7 +30,7 @@ impl<'a> Images<'a> {
         last: &Table,
         columns: &[String],
     ) -> Self {
-        let RenderOptions { max_file_bytes, codec } = RenderOptions::new(&config.batch);
+        let RenderOptions { size, codec } = RenderOptions::new(&config.batch);
         let known = || last.columns.iter().chain(&last.kept);
         let find = |name: &String| known().find(|column| column.target_name.eq_ignore_ascii_case(name));
         // A column that neither the source nor a policy keeps is in no row that a reader would see.
@@ -42,7 +42,7 @@ impl<'a> Images<'a> {
             layout,
             attempt,
             codec,
-            file_bytes: max_file_bytes,
+            file_bytes: size.max_bytes,
             table,
             text: Vec::new(),
             rows: 0,

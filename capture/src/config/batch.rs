@@ -19,6 +19,8 @@ pub struct BatchConfig {
     pub max_memory: ByteSize,
     /// A data file's size before compression.
     pub max_file_bytes: ByteSize,
+    /// How many slices Redshift has.
+    pub redshift_slices: usize,
     /// How data files are compressed: `compression` and the level that goes with it.
     pub codec: Codec,
 }
@@ -33,6 +35,7 @@ impl BatchConfig {
             max_bytes: reader.or_default("batch.max_bytes", units::bytes, ByteSize::mebibytes(64)),
             max_memory: reader.or_default("batch.max_memory", units::bytes, ByteSize::mebibytes(256)),
             max_file_bytes: reader.or_default("batch.max_file_bytes", units::bytes, ByteSize::mebibytes(32)),
+            redshift_slices: reader.or_default("batch.redshift_slices", slices, 2),
             codec: match compression {
                 Compression::Gzip => Codec::Gzip(gzip_level),
                 Compression::Zstd => Codec::Zstd(zstd_level),
@@ -55,6 +58,12 @@ fn compression(text: &str) -> Result<Compression, String> {
         "zstd" => Ok(Compression::Zstd),
         _ => Err("must be gzip or zstd".into()),
     }
+}
+
+/// The largest cluster has 128 nodes of 16 slices.
+fn slices(text: &str) -> Result<usize, String> {
+    let slices = text.parse().ok().filter(|slices| (1..=2048).contains(slices));
+    slices.ok_or_else(|| "must be a number from 1 to 2048".into())
 }
 
 fn level(text: &str) -> Result<u8, String> {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use re_dms_shared::manifest::{Altered, RowCounts, needs_tagged_keys};
 
+use super::options::FileSize;
 use super::present::PresentSets;
 use super::renderer::{FileSummary, Tally};
 use crate::batch::{Copies, Entry, LoadData, Move, TableShape};
@@ -41,28 +42,26 @@ pub struct LoadSummary {
     pub altered: Vec<Altered>,
 }
 
-/// Cuts a load into files of at most about `max_file_bytes` of text each, all of about the same size: Redshift's slices
-/// read a file each.
+/// Cuts a load into files of about the same size.
 #[must_use]
-pub fn split(shape: Arc<TableShape>, load: LoadData, max_file_bytes: usize) -> (LoadContext, Vec<FileRows>) {
+pub fn split(shape: Arc<TableShape>, load: LoadData, size: FileSize) -> (LoadContext, Vec<FileRows>) {
     let total = load.row_bytes();
-    let files = total.div_ceil(max_file_bytes.max(1)).max(1);
-    let file_bytes = total.div_ceil(files);
+    let borders = Borders { total, files: size.files(total), filled: 0, consumed: 0 };
     let present_sets = PresentSets::of(&load);
     let tagged_keys = needs_tagged_keys(shape.table(), matches!(load, LoadData::Moves(_)));
     let mut has_removals = false;
     let parts: Vec<LoadData> = match load {
         LoadData::Entries(entries) => {
-            let parts = cut(entries, file_bytes, |entry: &Entry| entry.row.len());
+            let parts = cut(entries, borders, |entry: &Entry| entry.row.len());
             parts.into_iter().map(LoadData::Entries).collect()
         }
         LoadData::Moves(moves) => {
-            let parts = cut(moves, file_bytes, |moved: &Move| moved.row.len() + moved.old_key.len());
+            let parts = cut(moves, borders, |moved: &Move| moved.row.len() + moved.old_key.len());
             parts.into_iter().map(LoadData::Moves).collect()
         }
         LoadData::Copies(rows) => {
             has_removals = rows.iter().any(|copies| copies.change < 0);
-            cut_copies(rows, file_bytes).into_iter().map(LoadData::Copies).collect()
+            cut_copies(rows, borders).into_iter().map(LoadData::Copies).collect()
         }
     };
     let mut removals = 0;
@@ -77,15 +76,39 @@ pub fn split(shape: Arc<TableShape>, load: LoadData, max_file_bytes: usize) -> (
     (LoadContext { shape, present_sets, has_removals, is_bare: tagged_keys, tagged_keys }, files)
 }
 
-/// A part ends with the row that brings it to `file_bytes`.
-fn cut<T>(mut rows: Vec<T>, file_bytes: usize, bytes: impl Fn(&T) -> usize) -> Vec<Vec<T>> {
+/// Where files end: with the row that brings the load to the next border of `files` equal parts of `total` bytes.
+struct Borders {
+    total: usize,
+    files: usize,
+    /// Files that are full.
+    filled: usize,
+    consumed: usize,
+}
+
+impl Borders {
+    /// Bytes up to the next border.
+    fn room(&self) -> usize {
+        let border = (self.filled + 1) as u128 * self.total as u128;
+        let border = usize::try_from(border.div_ceil(self.files.max(1) as u128)).unwrap_or(usize::MAX);
+        border.saturating_sub(self.consumed)
+    }
+
+    /// Takes so many bytes; whether the file ends with them.
+    fn take(&mut self, bytes: usize) -> bool {
+        let ends = bytes >= self.room();
+        self.consumed += bytes;
+        while self.filled < self.files && self.room() == 0 {
+            self.filled += 1;
+        }
+        ends
+    }
+}
+
+fn cut<T>(mut rows: Vec<T>, mut borders: Borders, bytes: impl Fn(&T) -> usize) -> Vec<Vec<T>> {
     let mut starts = Vec::new();
-    let mut consumed = 0;
     for (row, next) in rows.iter().zip(1..) {
-        consumed += bytes(row);
-        if consumed >= file_bytes && next < rows.len() {
+        if borders.take(bytes(row)) && next < rows.len() {
             starts.push(next);
-            consumed = 0;
         }
     }
     let mut parts: Vec<Vec<T>> = starts.into_iter().rev().map(|start| rows.split_off(start)).collect();
@@ -95,29 +118,26 @@ fn cut<T>(mut rows: Vec<T>, file_bytes: usize, bytes: impl Fn(&T) -> usize) -> V
 }
 
 /// As [`cut`], by lines: one row's copies may be spread over several files.
-fn cut_copies(rows: Vec<Copies>, file_bytes: usize) -> Vec<Vec<Copies>> {
+fn cut_copies(rows: Vec<Copies>, mut borders: Borders) -> Vec<Vec<Copies>> {
     let mut parts = Vec::new();
     let mut part = Vec::new();
-    let mut consumed = 0;
     for Copies { row, change } in rows {
         let mut lines = usize::try_from(change).unwrap_or(0);
         // The last of the copies that fill a file; what is left goes into the next.
         while lines > 0 {
-            let fitting = (file_bytes - consumed).div_ceil(row.len().max(1)).max(1).min(lines);
+            let fitting = borders.room().div_ceil(row.len().max(1)).max(1).min(lines);
             lines -= fitting;
-            consumed += fitting * row.len();
+            let ends = borders.take(fitting * row.len());
             part.push(Copies { row: row.clone(), change: i64::try_from(fitting).unwrap_or(i64::MAX) });
-            if consumed >= file_bytes {
+            if ends {
                 parts.push(std::mem::take(&mut part));
-                consumed = 0;
             }
         }
         if change < 0 {
-            consumed += row.len();
+            let ends = borders.take(row.len());
             part.push(Copies { row, change });
-            if consumed >= file_bytes {
+            if ends {
                 parts.push(std::mem::take(&mut part));
-                consumed = 0;
             }
         }
     }

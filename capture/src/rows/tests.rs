@@ -57,9 +57,9 @@ pub(crate) struct RenderedLoad {
 pub(crate) fn write_load(
     shape: &Arc<TableShape>,
     load: &LoadData,
-    max_file_bytes: usize,
+    max_bytes: usize,
 ) -> Result<RenderedLoad, RenderError> {
-    let (context, parts) = split(Arc::clone(shape), load.clone(), max_file_bytes);
+    let (context, parts) = split(Arc::clone(shape), load.clone(), FileSize { max_bytes, slices: 1 });
     let files = parts.into_iter().rev().map(|rows| rows.render(&context, Codec::Gzip(1)));
     let mut files = files.collect::<Result<Vec<_>, _>>()?;
     files.reverse();
@@ -307,6 +307,13 @@ fn files_are_of_one_size_and_hold_every_row() {
     let lines: Vec<&str> = str::from_utf8(&all).unwrap().lines().collect();
     assert_eq!(lines.len(), 1_000);
     assert_eq!(lines[999], format!("i,\0,999,{filler}"));
+
+    let load = || LoadData::Entries(entries());
+    let files = |max_bytes, slices| split(Arc::clone(&shape), load(), FileSize { max_bytes, slices }).1;
+    assert_eq!(files(usize::MAX, 4).len(), 1, "what fits into one file needs no other");
+    let eight = files(25_000, 4);
+    assert_eq!(eight.len(), 8, "five would do, but four slices have work then for two turns");
+    assert!(eight.iter().all(|file| (120..=130).contains(&file.rows.rows())), "{eight:?}");
 }
 
 #[test]

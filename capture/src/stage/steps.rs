@@ -14,7 +14,7 @@ use super::{SegmentStore, Stager};
 use crate::batch::{StepAction, StepData, TableShape};
 use crate::error::{Error, Result, Who};
 use crate::metrics::{count_load, upload};
-use crate::rows::{self, Codec, FileRows, FileSummary, LoadContext, LoadSummary};
+use crate::rows::{self, Codec, FileRows, FileSize, FileSummary, LoadContext, LoadSummary};
 use crate::threads;
 
 /// Files written at the same time. Four cores write more than one PostgreSQL process sends, and each file takes memory.
@@ -82,10 +82,10 @@ struct StagedFile {
 impl<S: SegmentStore> Stager<S> {
     /// Makes files of steps and uploads them. `before`: steps of the segment that were staged already.
     pub(super) async fn stage_steps(&self, before: usize, data: Vec<StepData>) -> Result<Vec<Step>> {
-        let max_file_bytes = self.options.max_file_bytes;
-        let (steps, files) = threads::low_priority(move || plan(before, data, max_file_bytes)).await?;
+        let size = self.options.size;
+        let (steps, files) = threads::low_priority(move || plan(before, data, size)).await?;
 
-        let turns = Turns::new(max_file_bytes);
+        let turns = Turns::new(size.max_bytes);
         let files = files.into_iter().map(|file| self.stage_file(&steps, file, &turns));
         let staged: Vec<StagedFile> =
             futures_util::stream::iter(files).buffered(OBJECTS_AT_ONCE).try_collect().await?;
@@ -193,7 +193,7 @@ pub(crate) fn load(
     }
 }
 
-fn plan(before: usize, data: Vec<StepData>, max_file_bytes: usize) -> (Vec<PlannedStep>, Vec<PlannedFile>) {
+fn plan(before: usize, data: Vec<StepData>, size: FileSize) -> (Vec<PlannedStep>, Vec<PlannedFile>) {
     let mut steps = Vec::with_capacity(data.len());
     let mut files = Vec::new();
     for (step, StepData { shape, action }) in data.into_iter().enumerate() {
@@ -203,7 +203,7 @@ fn plan(before: usize, data: Vec<StepData>, max_file_bytes: usize) -> (Vec<Plann
             StepAction::Resync => PlannedAction::Ready(Box::new(Action::Resync)),
             StepAction::Replace(load) => PlannedAction::Ready(Box::new(Action::Replace(*load))),
             StepAction::Load(load) => {
-                let (context, parts) = rows::split(Arc::clone(&shape), load, max_file_bytes);
+                let (context, parts) = rows::split(Arc::clone(&shape), load, size);
                 let context = Arc::new(context);
                 files.extend(parts.into_iter().zip(1..).map(|(rows, number)| {
                     let context = Arc::clone(&context);
