@@ -195,12 +195,16 @@ async fn replay_in_place(
     let end_lsn = archive.history().segment(to).await?.map_or(Lsn(0), |segment| segment.manifest.end_lsn);
     let all_in = Done { stream: archive.stream.clone(), up_to: to, end_lsn, ..Done::default() };
     let Some(from) = asked else { return Ok(all_in) };
-    let survey = Survey::make(archive, request, Some(to), &Base::given(from.saturating_sub(1))).await?;
+    let base = Base::in_place(archive, from, to).await?;
+    let survey = Survey::make(archive, request, Some(to), &base).await?;
     watch.begins(survey.first, survey.to, survey.rows, survey.bytes);
     if request.dry_run {
         return Ok(all_in);
     }
-    feed.begin_at(from);
+    match base.checkpoint() {
+        Some(checkpoint) => feed.begin_with(checkpoint).await?,
+        None => feed.begin_at(from),
+    }
     let done = drive(config, &config.queues.segments_url, feed, watch).await?;
     Ok(Done { up_to: to, end_lsn, ..done })
 }

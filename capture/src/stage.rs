@@ -174,6 +174,7 @@ impl<S: SegmentStore> Stager<S> {
             shapes: self.shapes.clone(),
             copy: None,
             after_copy,
+            restores: None,
             steps,
         };
         let (layout, progress) = (&self.layout, &self.progress);

@@ -69,20 +69,21 @@ impl Reading {
     /// By its number it is loaded or next, but the ledger means another segment by that number.
     pub fn place(&self, manifest: &Manifest, manifest_sha256: &str) -> Result<Place, LoadError> {
         let seq = manifest.seq;
+        let sha256 = manifest.ledger_sha256(manifest_sha256);
         let chain = |reason: String| Err(LoadError::Chain { seq, reason });
         let last = match &self.ledger {
-            Ledger::Empty if seq == 1 => return Ok(Place::Next),
+            Ledger::Empty if manifest.follows() == 0 => return Ok(Place::Next),
             Ledger::Empty => return Ok(Place::Gap { missing: 1 }),
             // Likely this very segment, under way since an earlier invocation, which might even have to be continued: it is
             // found again by its tokens. If it is anything else, the transaction's guard finds out.
             Ledger::Locked => return Ok(Place::Next),
             Ledger::Last(last) => last,
         };
-        if seq == last.seq && last.manifest_sha256 != manifest_sha256 {
+        if seq == last.seq && last.manifest_sha256 != sha256 {
             chain("the ledger has another segment under this number".to_owned())
         } else if seq <= last.seq {
             Ok(Place::Loaded)
-        } else if seq > last.seq + 1 {
+        } else if seq > last.seq + 1 || manifest.restores.is_some() {
             Ok(Place::Gap { missing: last.seq + 1 })
         } else if manifest.predecessor.as_ref().is_some_and(|before| before.sha256 != last.manifest_sha256) {
             chain(format!("it follows another segment {} than the one in the ledger", last.seq))

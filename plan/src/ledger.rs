@@ -61,7 +61,7 @@ fn row(segment: &StagedSegment<'_>) -> String {
         manifest.seq.to_string(),
         literal(&manifest.start_lsn.to_string()),
         literal(&manifest.end_lsn.to_string()),
-        literal(segment.manifest_sha256),
+        literal(manifest.ledger_sha256(segment.manifest_sha256)),
         super::queries::rows(manifest).to_string(),
         timestamp(manifest.first_commit_time),
         timestamp(manifest.last_commit_time),

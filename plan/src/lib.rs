@@ -190,10 +190,10 @@ fn transaction(
     let (Some(first), Some(last)) = (input.segments.first(), input.segments.last()) else {
         return Ok(Statements::default().into_plan());
     };
-    let Manifest { stream, epoch, seq, .. } = first.manifest;
+    let Manifest { stream, epoch, .. } = first.manifest;
     let mut statements = Statements::default();
     statements.push(Purpose::LockLedger, ledger::lock(stream));
-    statements.push(Purpose::Guard, ledger::guard(stream, epoch, seq.saturating_sub(1), scope.change));
+    statements.push(Purpose::Guard, ledger::guard(stream, epoch, first.manifest.follows(), scope.change));
     let mut record = table_log::Record::after(scope.change);
     let mut steps =
         Steps { catalog: input.catalog.clone(), copy: input.copy, loads: 0, private: scope.private };
@@ -326,7 +326,7 @@ impl Steps<'_> {
             Action::Truncate => statements.push(Purpose::Truncate, tables::empty(&step.table)),
             // They say what waits, and are dealt with by whoever plans that.
             Action::Resync | Action::Replace(_) => {}
-            Action::Load(load) if segment.manifest.copy.is_some() => {
+            Action::Load(load) if segment.manifest.is_image() => {
                 check::copy(step, load)?;
                 statements.bytes += load.files.iter().map(|file| file.bytes).sum::<u64>();
                 copy::into_table(statements, segment.bucket, self.copy, (self.loads, &step.table), load)?;

@@ -84,6 +84,7 @@ fn manifest(steps: Vec<(Table, Action)>) -> Manifest {
         shapes: None,
         copy: None,
         after_copy: None,
+        restores: None,
         steps: steps.map(|((table, action), number)| Step { number, table, action }).collect(),
     }
 }

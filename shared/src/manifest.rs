@@ -19,11 +19,14 @@ pub use tagged::{MOST_COLUMNS, TagParts, can_be_tagged, key_tag, most_columns, n
 
 /// The newest format that this build reads. Every older one is read too: format 1 knew no [`Operation::Remove`], format 2
 /// no [`Action::Schema`], only [`Compression::Gzip`], and of a table neither [`Layout`] nor columns that are kept; format 3 no
-/// [`Manifest::copy`] and [`Manifest::after_copy`]; format 4 no [`Load::tagged_keys`], [`Action::Resync`] and [`Action::Replace`].
-pub const FORMAT: u32 = 5;
+/// [`Manifest::copy`] and [`Manifest::after_copy`]; format 4 no [`Load::tagged_keys`], [`Action::Resync`] and [`Action::Replace`]; format 5 no [`Manifest::restores`].
+pub const FORMAT: u32 = 6;
 
 /// The format of segments of an initial copy and of those that are staged beside it.
 pub const COPY_FORMAT: u32 = 4;
+
+/// The format of a manifest that restores a checkpoint.
+pub const RESTORE_FORMAT: u32 = 6;
 
 /// The lowest format that says all that the steps hold: what a manifest is written in, so that an older loader goes on as
 /// long as it can.
@@ -82,6 +85,10 @@ pub struct Manifest {
     /// nothing else, and goes straight into the table, which must be empty. Since format 4.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub copy: Option<CopiedTable>,
+    /// This is no segment but what a checkpoint holds: the state at the end of this one, for a ledger that has none. Its loads
+    /// are like an initial copy's; the ledger takes it for that segment. Since format 6.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restores: Option<Predecessor>,
     /// S3 key of the list of copied tables ([`CopiedTables`]), where the segment was staged while the initial copy went
     /// on. Steps of tables whose snapshot is not before this segment's end are in the copy already. Since format 4.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -376,6 +383,24 @@ impl Manifest {
         let mut json = serde_json::to_vec_pretty(self)?;
         json.push(b'\n');
         Ok(json)
+    }
+
+    /// The loads hold rows of tables that must be empty: inserts alone, in files of the table's columns and nothing else.
+    #[must_use]
+    pub fn is_image(&self) -> bool {
+        self.copy.is_some() || self.restores.is_some()
+    }
+
+    /// The checksum that the ledger knows the segment by, where that of this manifest is `own`.
+    #[must_use]
+    pub fn ledger_sha256<'a>(&'a self, own: &'a str) -> &'a str {
+        self.restores.as_ref().map_or(own, |segment| &segment.sha256)
+    }
+
+    /// The segment that must be the ledger's last before this one; 0 for none.
+    #[must_use]
+    pub fn follows(&self) -> u64 {
+        if self.restores.is_some() { 0 } else { self.seq.saturating_sub(1) }
     }
 
     /// Reads any format up to [`FORMAT`].

@@ -150,10 +150,22 @@ pub struct CheckpointLayout {
 }
 
 impl CheckpointLayout {
+    /// The one whose record this is.
+    #[must_use]
+    pub fn of_record(key: &str) -> Self {
+        Self { folder: key.rsplit_once('/').map_or("", |(folder, _)| folder).to_owned() }
+    }
+
     /// What it is: written last.
     #[must_use]
     pub fn record(&self) -> String {
         format!("{}/checkpoint.json", self.folder)
+    }
+
+    /// The manifest that a warehouse is restored by.
+    #[must_use]
+    pub fn manifest(&self) -> String {
+        format!("{}/manifest.json", self.folder)
     }
 
     /// The tables' files, called as an initial copy's.

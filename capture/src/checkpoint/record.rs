@@ -2,7 +2,10 @@
 
 use jiff::Timestamp;
 use re_dms_shared::Lsn;
-use re_dms_shared::manifest::{Action, COPY_FORMAT, CopiedTable, Load, Manifest, Step, Table};
+use re_dms_shared::manifest::{
+    Action, COPY_FORMAT, CopiedTable, Load, Manifest, Predecessor, RESTORE_FORMAT, Step, Table,
+};
+use re_dms_shared::s3_layout::CheckpointLayout;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result, Who};
@@ -34,6 +37,9 @@ pub(crate) struct Checkpoint {
     tables: Vec<String>,
     /// The tables that are there then.
     pub(crate) images: Vec<Image>,
+    /// Its own key, once it is there.
+    #[serde(skip)]
+    key: String,
 }
 
 /// One table's rows.
@@ -59,6 +65,7 @@ impl Checkpoint {
             made_by: CAPTURED_BY.to_owned(),
             tables: tables.texts(),
             images,
+            key: String::new(),
         }
     }
 
@@ -76,8 +83,8 @@ impl Checkpoint {
             );
         }
         // By number, which comes first in the name.
-        for key in found.iter().rev() {
-            let Some(json) = archive.objects.get(key).await? else { continue };
+        for key in found.into_iter().rev() {
+            let Some(json) = archive.objects.get(&key).await? else { continue };
             let wrong = |what: String| {
                 Error::fatal(
                     Who::Stream,
@@ -85,12 +92,13 @@ impl Checkpoint {
                     "was it changed by hand, or written by a newer re_dms?",
                 )
             };
-            let record: Checkpoint =
+            let mut record: Checkpoint =
                 serde_json::from_slice(&json).map_err(|error| wrong(error.to_string()))?;
             if record.format > FORMAT {
                 return Err(wrong(format!("format {} is newer than this version reads", record.format)));
             }
             if record.seq <= to && record.has(tables) {
+                record.key = key;
                 return Ok(Some(record));
             }
         }
@@ -104,7 +112,38 @@ impl Checkpoint {
 
     /// Each table as if it were an initial copy's.
     pub(crate) fn manifests(&self) -> impl Iterator<Item = Manifest> + use<'_> {
-        self.images.iter().map(|Image { table, load }| Manifest {
+        self.images.iter().map(|image| Manifest {
+            format: COPY_FORMAT,
+            copy: Some(CopiedTable {
+                oid: image.table.oid,
+                schema: image.table.schema.clone(),
+                name: image.table.name.clone(),
+                snapshot: self.end_lsn,
+            }),
+            ..self.manifest(std::iter::once(image))
+        })
+    }
+
+    /// All tables at once, for a ledger that has nothing, and where on S3 that is to be.
+    pub(crate) fn restoring(&self) -> (String, Manifest) {
+        let segment = Predecessor { seq: self.seq, sha256: self.manifest_sha256.clone() };
+        let manifest = Manifest {
+            format: RESTORE_FORMAT,
+            first_commit_time: self.last_commit_time,
+            last_commit_time: self.last_commit_time,
+            restores: Some(segment),
+            ..self.manifest(self.images.iter())
+        };
+        (CheckpointLayout::of_record(&self.key).manifest(), manifest)
+    }
+
+    fn manifest<'a>(&self, images: impl Iterator<Item = &'a Image>) -> Manifest {
+        let steps = images.zip(1..).map(|(Image { table, load }, number)| Step {
+            number,
+            table: table.clone(),
+            action: Action::Load(load.clone()),
+        });
+        Manifest {
             format: COPY_FORMAT,
             stream: self.stream.clone(),
             epoch: self.epoch.clone(),
@@ -117,14 +156,10 @@ impl Checkpoint {
             transactions: 0,
             captured_by: self.made_by.clone(),
             shapes: None,
-            copy: Some(CopiedTable {
-                oid: table.oid,
-                schema: table.schema.clone(),
-                name: table.name.clone(),
-                snapshot: self.end_lsn,
-            }),
+            copy: None,
             after_copy: None,
-            steps: vec![Step { number: 1, table: table.clone(), action: Action::Load(load.clone()) }],
-        })
+            restores: None,
+            steps: steps.collect(),
+        }
     }
 }

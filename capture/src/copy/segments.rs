@@ -71,6 +71,7 @@ impl Segments {
             shapes: Some(shapes.to_owned()),
             copy: Some(copied.clone()),
             after_copy: None,
+            restores: None,
             steps: step.into_iter().collect(),
         };
         let sha256 = write_manifest(&self.objects, &self.layout, &self.progress, &manifest).await?;

@@ -7,7 +7,7 @@ use super::survey::End;
 use super::{Request, Survey};
 use crate::checkpoint::Checkpoint;
 use crate::error::Result;
-use crate::segments::Archive;
+use crate::segments::{Archive, TablePick};
 
 /// What is there before the first segment that is replayed.
 #[derive(Clone, Debug)]
@@ -37,9 +37,27 @@ impl Base {
         Ok(Self { start, copied: archive.copied().await? })
     }
 
-    /// What the target holds already.
-    pub(super) fn given(seq: u64) -> Self {
-        Self { start: Start::Given(seq), copied: None }
+    /// For a warehouse whose ledger lacks segments from `missing` on.
+    pub(super) async fn in_place(archive: &Archive, missing: u64, to: u64) -> Result<Self> {
+        // What was merged goes into an empty one alone.
+        let checkpoint = match missing {
+            1 => Checkpoint::newest(archive, to, &TablePick::default()).await?,
+            _ => None,
+        };
+        let start = match checkpoint {
+            Some(found) => Start::Checkpoint(Box::new(found)),
+            None => Start::Given(missing.saturating_sub(1)),
+        };
+        // Which steps an initial copy holds already is looked at by the loader.
+        Ok(Self { start, copied: None })
+    }
+
+    /// The checkpoint, if it is one.
+    pub(super) fn checkpoint(&self) -> Option<&Checkpoint> {
+        match &self.start {
+            Start::Given(_) => None,
+            Start::Checkpoint(checkpoint) => Some(checkpoint),
+        }
     }
 
     /// Segments up to this one are not needed.

@@ -217,6 +217,7 @@ mod tests {
             shapes: Some("shapes".into()),
             copy: None,
             after_copy: Some("copied.json".into()),
+            restores: None,
             steps,
         }
     }

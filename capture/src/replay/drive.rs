@@ -147,7 +147,8 @@ impl<F: Feed> Driver<F> {
     }
 
     /// The ledger lacks this segment: it may have been set back.
-    fn begin_at(&mut self, seq: u64) {
+    fn begin_at(&mut self, missing: u64) {
+        let seq = self.feed.instead_of(missing);
         self.loaded = seq.saturating_sub(1);
         self.next = seq;
         self.last = None;

@@ -6,13 +6,14 @@ use std::pin::Pin;
 
 use bytes::Bytes;
 use futures_util::stream::{Stream, TryStreamExt as _};
-use re_dms_shared::manifest::{Manifest, sha256_hex};
+use re_dms_shared::manifest::{Manifest, ManifestError, sha256_hex};
 use re_dms_shared::message::{FORMAT, SegmentStaged};
 use re_dms_shared::s3_layout::StreamLayout;
 
 use super::derive::Derivation;
 use super::refused;
 use crate::aws::PutOnce;
+use crate::checkpoint::Checkpoint;
 use crate::config::Config;
 use crate::error::{Error, Result, Who};
 use crate::history::History;
@@ -34,13 +35,18 @@ pub(super) trait Feed {
     /// The first one that may not be loaded yet.
     fn first(&self) -> u64;
 
+    /// Where to begin if the ledger lacks this one and what comes behind it.
+    fn instead_of(&self, missing: u64) -> u64 {
+        missing
+    }
+
     /// This segment; none behind the last one.
     fn segment(&mut self, seq: u64, acks_url: &str) -> impl Future<Output = Result<Option<Ready>>>;
 }
 
 fn message(
-    layout: &StreamLayout,
     bucket: &str,
+    manifest_key: String,
     acks_url: &str,
     manifest: &Manifest,
     sha256: String,
@@ -51,10 +57,18 @@ fn message(
         epoch: manifest.epoch.clone(),
         seq: manifest.seq,
         bucket: bucket.to_owned(),
-        manifest_key: layout.segment(&manifest.epoch, manifest.seq).manifest(),
+        manifest_key,
         manifest_sha256: sha256,
         ack_queue_url: acks_url.to_owned(),
     }
+}
+
+fn segment_key(layout: &StreamLayout, manifest: &Manifest) -> String {
+    layout.segment(&manifest.epoch, manifest.seq).manifest()
+}
+
+fn unwritable(error: ManifestError) -> Error {
+    Error::fatal(Who::Stream, format!("a manifest can't be written: {error}"), "report this as a bug")
 }
 
 /// The stream's own.
@@ -62,15 +76,32 @@ pub(super) struct OwnFeed<'a> {
     archive: &'a Archive,
     first: u64,
     to: u64,
+    /// What an empty ledger begins with, in place of its last segment and all before that.
+    base: Option<SegmentStaged>,
 }
 
 impl<'a> OwnFeed<'a> {
     pub(super) fn new(archive: &'a Archive, to: u64) -> Self {
-        Self { archive, first: 1, to }
+        Self { archive, first: 1, to, base: None }
     }
 
     pub(super) fn begin_at(&mut self, first: u64) {
         self.first = first;
+    }
+
+    /// Its manifest is written once, whoever restores by it.
+    pub(super) async fn begin_with(&mut self, checkpoint: &Checkpoint) -> Result<()> {
+        let objects = &self.archive.objects;
+        let (key, manifest) = checkpoint.restoring();
+        let mut json = Bytes::from(manifest.to_json().map_err(unwritable)?);
+        if objects.put_once(&key, json.clone()).await? == PutOnce::Exists {
+            let hint = "restore the object, or ask for the same again";
+            let there = objects.get(&key).await?;
+            json = there.ok_or_else(|| refused(format!("{key} vanished from S3"), hint))?;
+        }
+        self.base = Some(message(objects.bucket(), key, "", &manifest, sha256_hex(&json)));
+        self.first = manifest.seq;
+        Ok(())
     }
 }
 
@@ -83,9 +114,20 @@ impl Feed for OwnFeed<'_> {
         self.first
     }
 
+    fn instead_of(&self, missing: u64) -> u64 {
+        match &self.base {
+            Some(base) if missing == 1 => base.seq,
+            _ => missing,
+        }
+    }
+
     async fn segment(&mut self, seq: u64, acks_url: &str) -> Result<Option<Ready>> {
         if seq > self.to {
             return Ok(None);
+        }
+        if let Some(base) = self.base.as_ref().filter(|base| base.seq == seq) {
+            let message = SegmentStaged { ack_queue_url: acks_url.to_owned(), ..base.clone() };
+            return Ok(Some(Ready { message, origin: seq }));
         }
         let Archive { objects, layout, .. } = self.archive;
         let staged = self.archive.history().segment(seq).await?;
@@ -95,7 +137,8 @@ impl Feed for OwnFeed<'_> {
                 "restore it: Redshift can't be brought beyond it",
             )
         })?;
-        let message = message(layout, objects.bucket(), acks_url, &staged.manifest, staged.sha256);
+        let key = segment_key(layout, &staged.manifest);
+        let message = message(objects.bucket(), key, acks_url, &staged.manifest, staged.sha256);
         Ok(Some(Ready { message, origin: seq }))
     }
 }
@@ -163,15 +206,14 @@ impl<'a> DerivedFeed<'a> {
         self.derivation.made(manifest.seq, sha256.clone());
         self.made = manifest.seq;
         let bucket = self.archive.objects.bucket();
-        let message = message(&self.layout, bucket, "", &manifest, sha256);
+        let key = segment_key(&self.layout, &manifest);
+        let message = message(bucket, key, "", &manifest, sha256);
         Ok(Some(Ready { message, origin }))
     }
 
     /// Returns the checksum of the one that is there.
     async fn write(&self, manifest: &Manifest) -> Result<String> {
-        let json = manifest.to_json().map_err(|error| {
-            Error::fatal(Who::Stream, format!("a manifest can't be written: {error}"), "report this as a bug")
-        })?;
+        let json = manifest.to_json().map_err(unwritable)?;
         let history = History::new(&self.archive.objects, &self.layout, &self.archive.epoch);
         if manifest.seq > self.loaded {
             let key = self.layout.segment(&manifest.epoch, manifest.seq).manifest();
@@ -224,7 +266,8 @@ impl Feed for DerivedFeed<'_> {
                 refused(format!("segment {seq} of {} vanished from S3", self.stream), hint)
             })?;
             let bucket = self.archive.objects.bucket();
-            let message = message(&self.layout, bucket, "", &staged.manifest, staged.sha256);
+            let key = segment_key(&self.layout, &staged.manifest);
+            let message = message(bucket, key, "", &staged.manifest, staged.sha256);
             found = Some(Ready { message, origin: 0 });
         }
         Ok(found.map(|mut ready| {

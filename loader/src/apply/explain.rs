@@ -1,6 +1,6 @@
 //! What a failed transaction means.
 
-use re_dms_shared::manifest::Action;
+use re_dms_shared::manifest::{Action, Step};
 
 use crate::copy_fault::CopyFault;
 use crate::error::{LoadError, Retry};
@@ -70,14 +70,12 @@ async fn copy_fault<A: Statements>(
     segment: &StagedSegment<'_>,
     step: u32,
 ) -> Option<CopyFault> {
-    let step = segment.manifest.steps.iter().find(|known| known.number == step)?;
-    let Action::Load(load) = &step.action else { return None };
+    let Step { table, action, .. } = segment.manifest.steps.iter().find(|known| known.number == step)?;
+    let Action::Load(load) = action else { return None };
     let folder = load.copy_manifest.rfind('/').map_or("", |end| &load.copy_manifest[..=end]);
-    // A segment has a folder of its own; initial copies share theirs.
-    let files = match &segment.manifest.copy {
-        Some(copied) => format!("{folder}{}-", copied.oid),
-        None => folder.to_owned(),
-    };
+    // A segment has a folder of its own; images of tables share theirs.
+    let files =
+        if segment.manifest.is_image() { format!("{folder}{}-", table.oid) } else { folder.to_owned() };
     let sql = plan::queries::load_error(segment.bucket, &files);
     match runner.query("reading load errors", sql).await {
         Ok(rows) => rows.first().and_then(|row| CopyFault::from_row(row)),

@@ -75,7 +75,7 @@ impl<A: Send + Sync, O: Objects> Loader<A, O> {
             }
         })?;
         let Manifest { seq, predecessor, .. } = &manifest;
-        let expected = seq.checked_sub(1).filter(|before| *before > 0);
+        let expected = Some(manifest.follows()).filter(|before| *before > 0);
         let named = predecessor.as_ref().map(|segment| segment.seq);
         // The first segment after an initial copy was staged before the copy's last one was.
         let unnamed = named.is_none() && manifest.after_copy.is_some();

@@ -24,6 +24,7 @@ fn manifest(seq: u64) -> Manifest {
         shapes: None,
         copy: None,
         after_copy: None,
+        restores: None,
         steps: vec![load_step(1, "t", "c".into())],
     }
 }
@@ -95,6 +96,32 @@ async fn gaps_are_refused() {
         assert_eq!(loader.api.transactions(), 0);
         assert!(!has_receipt(&loader));
     }
+}
+
+/// What a checkpoint holds goes into an empty ledger alone, which then takes it for the segment whose end it is.
+#[tokio::test]
+async fn a_checkpoint_is_restored_once_and_its_segments_follow() {
+    let segment = Predecessor { seq: 7, sha256: "sha7".into() };
+    let restoring = Manifest { predecessor: None, restores: Some(segment), ..manifest(7) };
+    let (outcome, loader) = load(FakeApi::default(), &restoring).await;
+    assert_eq!(outcome.unwrap(), Outcome::Loaded);
+    let ledger = loader.api.0.lock().unwrap().world.ledger.clone().unwrap();
+    assert_eq!(ledger, [(7, "sha7".to_owned())], "as the segment's own");
+
+    for (ledger, expected) in [
+        ((7, "sha7"), Outcome::AlreadyLoaded),
+        ((9, "sha9"), Outcome::AlreadyLoaded),
+        ((6, "sha6"), Outcome::Gap { missing: 7 }),
+        ((2, "sha2"), Outcome::Gap { missing: 3 }),
+    ] {
+        let (outcome, loader) = load(FakeApi::with_ledger(&[ledger], []), &restoring).await;
+        assert_eq!(outcome.unwrap(), expected, "{ledger:?}");
+        assert_eq!(loader.api.transactions(), 0);
+    }
+    let (outcome, _) = load(FakeApi::with_ledger(&[(7, "another")], []), &restoring).await;
+    assert!(matches!(outcome, Err(LoadError::Chain { seq: 7, .. })), "{outcome:?}");
+    let (outcome, _) = load(FakeApi::with_ledger(&[(7, "sha7")], []), &manifest(8)).await;
+    assert_eq!(outcome.unwrap(), Outcome::Loaded);
 }
 
 #[tokio::test]

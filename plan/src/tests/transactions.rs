@@ -85,3 +85,12 @@ fn segments_that_go_together_share_a_transaction() {
     let input = Input { segments: &segments, copy: &copy, catalog: &catalog, log: &log };
     insta::assert_snapshot!(text(&plan(&input, &BTreeMap::new()).unwrap()));
 }
+
+#[test]
+fn a_checkpoint_goes_into_empty_tables_and_an_empty_ledger_as_the_segment_whose_end_it_is() {
+    let restores = Some(Predecessor { seq: 42, sha256: "ef".repeat(32) });
+    let steps = vec![(orders(), inserts(3)), (table("t", orders().columns), inserts(2))];
+    let restoring = Manifest { predecessor: None, restores, ..manifest(steps) };
+    let plan = plan_with(&restoring, &complete_catalog(&restoring)).unwrap();
+    insta::assert_snapshot!(text(&plan));
+}

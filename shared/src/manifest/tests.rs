@@ -53,6 +53,7 @@ fn example() -> Manifest {
         shapes: Some("main/E/segments/000000000002/shapes-a1.json".into()),
         copy: None,
         after_copy: None,
+        restores: None,
         steps: vec![
             Step { number: 1, table: table.clone(), action: Action::Truncate },
             Step { number: 2, table: table.clone(), action: Action::Load(load) },

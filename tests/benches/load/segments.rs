@@ -56,6 +56,7 @@ impl Size {
             shapes: None,
             copy: None,
             after_copy: None,
+            restores: None,
             steps: (1..=self.tables).map(|number| self.step(number)).collect(),
         };
         Ok(manifest.to_json()?)

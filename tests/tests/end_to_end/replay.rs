@@ -55,6 +55,10 @@ const PHASES: [&[&str]; 3] = [
     ],
 ];
 
+/// What a warehouse is without.
+const LOSE_EVERYTHING: &str = "DROP SCHEMA re_dms CASCADE; DROP SCHEMA other CASCADE;
+    DROP SCHEMA public CASCADE; CREATE SCHEMA public";
+
 /// Tables by name, with their rows.
 type Dump = Vec<(String, Vec<String>)>;
 
@@ -208,6 +212,17 @@ async fn a_table_comes_back_as_it_was_at_three_points_in_time() -> Result<()> {
     sandbox.wait_and_compare()?;
     sandbox.restart_capture()?;
     sandbox.wait_and_compare()?;
+
+    // A warehouse that lost everything begins with the checkpoint: most segments are gone.
+    sandbox.kill_capture()?;
+    warehouse.batch_execute(LOSE_EVERYTHING).await?;
+    let said = replay(&sandbox, &[])?;
+    ensure!(!said.contains("0 segments"), "{said}");
+    let again = replay(&sandbox, &[])?;
+    ensure!(again.contains("0 segments and 0 rows loaded now"), "{again}");
+    sandbox.restart_capture()?;
+    source.batch_execute("INSERT INTO twice VALUES (100, 'goes on')").await?;
+    sandbox.wait_and_compare()?;
     sandbox.down()
 }
 
@@ -242,9 +257,7 @@ async fn a_lost_warehouse_comes_back_from_s3_alone_through_kill_9() -> Result<()
     }
     sandbox.kill_capture()?;
     kill(sandbox.pid("source")?);
-    warehouse
-        .batch_execute("DROP SCHEMA re_dms CASCADE; DROP SCHEMA other CASCADE; DROP SCHEMA public CASCADE; CREATE SCHEMA public")
-        .await?;
+    warehouse.batch_execute(LOSE_EVERYTHING).await?;
 
     let aws = sandbox.pid("aws")?;
     for arguments in [&[][..], &["--into", "elsewhere"]] {
