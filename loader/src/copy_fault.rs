@@ -35,6 +35,10 @@ impl CopyFault {
             1212 | 8001 => {
                 "a file is missing or can't be read: check the bucket's lifecycle rules and the COPY role"
             }
+            1224 => {
+                "look at the line in the file: if the field is NULL there (one NUL byte, or nothing), this Redshift reads it \
+                 otherwise: set types.super_null in the capture's config, and have the table read anew"
+            }
             1220 | 1221 => "the text is no UTF-8: check the source database's encoding (SQL_ASCII?)",
             _ => {
                 "look at the line in the file; a table can be left out with `exclude` in the capture's config"

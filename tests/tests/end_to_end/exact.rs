@@ -1,0 +1,137 @@
+//! What is easily lost: names that go round, tables that change their names while they stand still, what only Redshift has of
+//! a row.
+
+use anyhow::{Result, ensure};
+use re_dms_tests::Sandbox;
+use tokio_postgres::Client;
+
+use super::table_rules::{columns, held, re_dms, rows};
+
+const RULES: &str = r#"
+    [batch]
+    interval = "300ms"
+    [source]
+    look_interval = "1s"
+    [[tables]]
+    match = "public.keeps"
+    dropped_columns = "keep"
+    [[tables]]
+    match = "public.holds*"
+    schema_changes = "hold"
+"#;
+
+/// Without the event trigger, and faster than the catalog can be asked: each name stands for one table, then for the other.
+async fn exchange(sandbox: &Sandbox, source: &Client) -> Result<()> {
+    source
+        .batch_execute(
+            "CREATE TABLE this (id int PRIMARY KEY, v text); INSERT INTO this SELECT g, 'this' FROM generate_series(1, 5) g;
+             CREATE TABLE that (id int PRIMARY KEY, v text, w int); INSERT INTO that SELECT g, 'that' FROM generate_series(1, 5) g",
+        )
+        .await?;
+    sandbox.wait_and_compare()?;
+    for round in 0..60 {
+        let swap = "BEGIN; ALTER TABLE this RENAME TO x; ALTER TABLE that RENAME TO this; ALTER TABLE x RENAME TO that; COMMIT";
+        source.batch_execute(swap).await?;
+        let id = 10 + round;
+        // Written to by turns: none, both, one, the other one.
+        let written: &[&str] = [&[][..], &["this", "that"], &["this"], &["that"]][round % 4];
+        for table in written {
+            source.batch_execute(&format!("INSERT INTO {table} (id, v) VALUES ({id}, 'round {id}')")).await?;
+        }
+        if round % 10 == 9 {
+            tokio::time::sleep(std::time::Duration::from_millis(700)).await;
+        }
+    }
+    source
+        .batch_execute("INSERT INTO this (id) VALUES (100); UPDATE that SET v = 'end' WHERE id = 1")
+        .await?;
+    sandbox.wait_and_compare()?;
+    let marked = sandbox.capture_status()?["needs_resync"].to_string();
+    ensure!(marked == "[]", "nothing is in doubt: {marked}");
+    Ok(())
+}
+
+/// What rows hold in a dropped column goes with them when their keys change, and not to others that get their keys.
+async fn keep(sandbox: &Sandbox, source: &Client) -> Result<()> {
+    source
+        .batch_execute(
+            "CREATE TABLE keeps (id int PRIMARY KEY, a text, b int); INSERT INTO keeps SELECT g, 'old' || g, g FROM generate_series(1, 6) g",
+        )
+        .await?;
+    sandbox.wait_and_compare()?;
+    source
+        .batch_execute(
+            "ALTER TABLE keeps DROP a;
+             BEGIN; UPDATE keeps SET id = 11, b = 0 WHERE id = 1;
+             UPDATE keeps SET b = 20 WHERE id = 2; UPDATE keeps SET id = 20 WHERE id = 2; UPDATE keeps SET id = 21 WHERE id = 20;
+             DELETE FROM keeps WHERE id = 3; INSERT INTO keeps VALUES (3, 30);
+             DELETE FROM keeps WHERE id = 4; UPDATE keeps SET id = 4 WHERE id = 5;
+             INSERT INTO keeps VALUES (7, 7); UPDATE keeps SET id = 8 WHERE id = 7; COMMIT",
+        )
+        .await?;
+    sandbox.wait_and_compare()?;
+    let kept = "SELECT concat_ws(':', id, b, COALESCE(a, '-')) FROM keeps ORDER BY id";
+    let found = rows(&sandbox.warehouse().await?, kept).await?;
+    ensure!(found == "3:30:- 4:5:old5 6:6:old6 8:7:- 11:0:old1 21:20:old2", "{found}");
+    Ok(())
+}
+
+/// A table that stands still gives its name to another one, and takes one from a table that does not.
+async fn hold(sandbox: &Sandbox, source: &Client) -> Result<()> {
+    let warehouse = sandbox.warehouse().await?;
+    source
+        .batch_execute(
+            "CREATE TABLE holds (id int PRIMARY KEY, a text); INSERT INTO holds SELECT g, 'old' FROM generate_series(1, 3) g;
+             CREATE TABLE plain (id int PRIMARY KEY, p date); INSERT INTO plain VALUES (1, '2020-01-01')",
+        )
+        .await?;
+    sandbox.wait_and_compare()?;
+    source
+        .batch_execute("ALTER TABLE holds ADD c int DEFAULT 4; INSERT INTO holds VALUES (4, 'new', 4)")
+        .await?;
+    let told = held(sandbox).await?;
+    ensure!(told.contains("public.holds"), "{told}");
+    source
+        .batch_execute(
+            "ALTER TABLE holds RENAME TO holds_old; CREATE TABLE holds (id int PRIMARY KEY, z text);
+             INSERT INTO holds VALUES (1, 'z'); INSERT INTO holds_old VALUES (5, 'newer', 5); DELETE FROM holds_old WHERE id = 1",
+        )
+        .await?;
+    source
+        .batch_execute("INSERT INTO holds VALUES (2, 'zz'); UPDATE holds_old SET c = 9 WHERE id = 2")
+        .await?;
+    sandbox.wait(120)?;
+    ensure!(columns(&warehouse, "public.holds").await? == "a id", "nothing is done before it is approved");
+    let (approved, said) = re_dms(sandbox, &["tables", "approve", "public.holds"])?;
+    ensure!(approved, "{said}\n{}", sandbox.capture_log());
+    sandbox.wait_and_compare()?;
+    ensure!(columns(&warehouse, "public.holds").await? == "id z");
+
+    // Two exchange their names, and only one of them stands still.
+    source.batch_execute("ALTER TABLE holds ADD n int; INSERT INTO holds VALUES (3, 'z', 3)").await?;
+    held(sandbox).await?;
+    source
+        .batch_execute(
+            "BEGIN; ALTER TABLE holds RENAME TO x; ALTER TABLE plain RENAME TO holds; ALTER TABLE x RENAME TO plain;
+             INSERT INTO holds VALUES (2, '2020-02-02'); INSERT INTO plain VALUES (4, 'z', 4); COMMIT",
+        )
+        .await?;
+    source.batch_execute("DELETE FROM holds WHERE id = 1; DELETE FROM plain WHERE id = 1").await?;
+    sandbox.wait(120)?;
+    // By the other name.
+    let (approved, said) = re_dms(sandbox, &["tables", "approve", "public.plain"])?;
+    ensure!(approved, "{said}\n{}", sandbox.capture_log());
+    sandbox.wait_and_compare()?;
+    ensure!(columns(&warehouse, "public.holds").await? == "id p");
+    ensure!(columns(&warehouse, "public.plain").await? == "id n z");
+    Ok(())
+}
+
+#[tokio::test]
+async fn names_go_round_and_kept_values_stay_with_their_rows() -> Result<()> {
+    let sandbox = Sandbox::up_with(RULES)?;
+    let source = sandbox.source().await?;
+    exchange(&sandbox, &source).await?;
+    keep(&sandbox, &source).await?;
+    hold(&sandbox, &source).await
+}
