@@ -92,10 +92,10 @@ fn text_of(load: &RenderedLoad) -> String {
 /// Redshift may read the mark of NULL as malformed JSON in a SUPER column, and an empty field as NULL.
 #[test]
 fn null_in_super_columns_is_as_it_was_wanted() {
-    let columns = [("Id", INT4), ("doc", JSONB), ("note", TEXT)];
+    let plain = shape(&[("Id", INT4), ("doc", JSONB), ("note", TEXT)]);
     let rendered = |super_null| {
         let rules = ColumnRules { super_null, ..ColumnRules::default() };
-        let columns = shape(&columns).columns().iter().map(|column| SourceColumn {
+        let columns = plain.columns().iter().map(|column| SourceColumn {
             name: column.name.clone(),
             attribute_number: None,
             type_oid: column.type_oid,
