@@ -29,7 +29,7 @@ async fn exchange(sandbox: &Sandbox, source: &Client) -> Result<()> {
         )
         .await?;
     sandbox.wait_and_compare()?;
-    for round in 0..60 {
+    for round in 0..24 {
         let swap = "BEGIN; ALTER TABLE this RENAME TO x; ALTER TABLE that RENAME TO this; ALTER TABLE x RENAME TO that; COMMIT";
         source.batch_execute(swap).await?;
         let id = 10 + round;
@@ -38,7 +38,7 @@ async fn exchange(sandbox: &Sandbox, source: &Client) -> Result<()> {
         for table in written {
             source.batch_execute(&format!("INSERT INTO {table} (id, v) VALUES ({id}, 'round {id}')")).await?;
         }
-        if round % 10 == 9 {
+        if round % 8 == 7 {
             tokio::time::sleep(std::time::Duration::from_millis(700)).await;
         }
     }
