@@ -91,12 +91,8 @@ mod tests {
 
     #[test]
     fn null_in_super_may_have_to_be_written_otherwise() {
-        let fault = |column: &str, code| CopyFault {
-            file: "f".into(),
-            line: 1,
-            column: Some(column.into()),
-            code,
-        };
+        let fault =
+            |column: &str, code| CopyFault { file: "f".into(), line: 1, column: Some(column.into()), code };
         assert!(fault("doc (super     )", 1224).hint().contains("types.super_null"));
         assert!(fault("doc (super     )", 1218).hint().contains("types.super_null"));
         assert!(!fault("note (varchar   )", 1218).hint().contains("types.super_null"));

@@ -135,3 +135,93 @@ async fn names_go_round_and_kept_values_stay_with_their_rows() -> Result<()> {
     keep(&sandbox, &source).await?;
     hold(&sandbox, &source).await
 }
+
+/// Nothing is read anew unless it is asked for.
+const BY_HAND: &str = r#"
+    [batch]
+    interval = "300ms"
+    [[tables]]
+    match = "*.*"
+    resync = "manual"
+"#;
+
+/// Types that hold less than they did, and what was NULL or not. What was in the rows is as PostgreSQL's own casts make it,
+/// also where nobody can know that there was no USING; whether one is suspected is told.
+async fn narrow(sandbox: &Sandbox, source: &Client, table: &str, suspected: bool) -> Result<()> {
+    let run = async |sql: &str| source.batch_execute(&sql.replace("{t}", table)).await;
+    run("CREATE TABLE {t} (id int PRIMARY KEY, v varchar(20), n numeric(10,4), b numeric(12,2), s text NOT NULL, w varchar(9));
+         INSERT INTO {t} SELECT g, 'v' || g, g + 0.1250, g * 1000, 'längst ' || g, 'w' FROM generate_series(1, 5) g")
+    .await?;
+    sandbox.wait_and_compare()?;
+    run("ALTER TABLE {t} ALTER v TYPE varchar(5), ALTER n TYPE numeric(6,2), ALTER b TYPE numeric(9,0), ALTER s DROP NOT NULL,
+         ALTER v SET NOT NULL, ALTER w TYPE varchar(2)")
+    .await?;
+    run("INSERT INTO {t} VALUES (6, 'vwxyz', 9999.99, 999999999, NULL, '😀😀'); UPDATE {t} SET n = 0.01 WHERE id = 1").await?;
+    sandbox.wait_and_compare()?;
+    let is_marked = async || -> Result<bool> {
+        Ok(sandbox.capture_status()?["needs_resync"].to_string().contains(&format!("public.{table}\"")))
+    };
+    ensure!(is_marked().await? == suspected, "{}", sandbox.capture_status()?["needs_resync"]);
+    run("ALTER TABLE {t} ALTER s TYPE varchar(3) USING right(s, 3), ALTER n TYPE bigint USING id * 7")
+        .await?;
+    run("INSERT INTO {t} VALUES (7, 'v', 7, 7, 'sss', NULL)").await?;
+    sandbox.wait(120)?;
+    ensure!(is_marked().await?, "a USING is suspected, and there was one");
+    let (asked, said) = re_dms(sandbox, &["tables", "resync", &format!("public.{table}")])?;
+    ensure!(asked, "{said}");
+    sandbox.wait_and_compare()?;
+    ensure!(!is_marked().await?, "it was read anew");
+    Ok(())
+}
+
+/// How many messages of the event trigger came since the last call.
+async fn messages(source: &Client) -> Result<i64> {
+    let sql = "SELECT count(*) FROM pg_logical_slot_get_binary_changes('looking', NULL, NULL, 'proto_version', '1', \
+               'publication_names', 're_dms_main', 'messages', 'true') AS c WHERE position('re_dms.ddl'::bytea IN c.data) > 0";
+    Ok(source.query_one(sql, &[]).await?.get(0))
+}
+
+#[tokio::test]
+async fn narrower_types_are_followed_and_the_event_trigger_harms_nobody() -> Result<()> {
+    let sandbox = Sandbox::up_with(BY_HAND)?;
+    let source = sandbox.source().await?;
+    narrow(&sandbox, &source, "by_catalog", true).await?;
+    let (installed, said) = re_dms(&sandbox, &["init", "--ddl-trigger"])?;
+    ensure!(installed, "{said}");
+    narrow(&sandbox, &source, "by_trigger", false).await?;
+
+    // What is not published is not told of.
+    source.batch_execute("SELECT pg_create_logical_replication_slot('looking', 'pgoutput')").await?;
+    source
+        .batch_execute(
+            "CREATE TEMP TABLE passing (id int); ALTER TABLE passing ADD v text; DROP TABLE passing;
+             CREATE UNLOGGED TABLE unlogged (id int); ALTER TABLE unlogged ADD v text; CREATE VIEW seen AS SELECT 1 AS one;
+             CREATE INDEX ON by_trigger (v); CREATE TYPE made AS ENUM ('a'); COMMENT ON TYPE made IS 'made'",
+        )
+        .await?;
+    ensure!(messages(&source).await? == 0, "told of what is not published");
+    source.batch_execute("ALTER TABLE by_trigger ADD told int").await?;
+    ensure!(messages(&source).await? == 1, "not told of what is");
+
+    // A role that may do nothing in the trigger's schema changes its own tables.
+    source
+        .batch_execute(
+            "CREATE ROLE nobody; CREATE SCHEMA own AUTHORIZATION nobody; REVOKE ALL ON SCHEMA re_dms FROM PUBLIC;
+             SET ROLE nobody; CREATE TABLE own.t (id int PRIMARY KEY); ALTER TABLE own.t ADD v int DEFAULT 3; RESET ROLE;
+             INSERT INTO own.t VALUES (1)",
+        )
+        .await?;
+    sandbox.wait_and_compare()?;
+    // The trigger itself is broken: commands go on, and the catalog is asked instead.
+    source
+        .batch_execute(
+            "DROP FUNCTION re_dms.definition(bigint, text); ALTER TABLE by_trigger ADD untold int DEFAULT 8, DROP COLUMN told",
+        )
+        .await?;
+    source
+        .batch_execute("UPDATE by_trigger SET v = 'w' WHERE id = 1; ALTER TABLE own.t RENAME v TO w")
+        .await?;
+    source.batch_execute("INSERT INTO own.t VALUES (2)").await?;
+    source.batch_execute("SELECT pg_drop_replication_slot('looking')").await?;
+    sandbox.wait_and_compare()
+}

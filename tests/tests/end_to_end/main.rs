@@ -18,6 +18,7 @@ mod ownership;
 mod policies;
 mod preflight;
 mod quarantine;
+mod random_values;
 mod replay;
 mod replication;
 mod resync;
