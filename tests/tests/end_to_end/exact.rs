@@ -1,8 +1,10 @@
 //! What is easily lost: names that go round, tables that change their names while they stand still, what only Redshift has of
 //! a row.
 
-use anyhow::{Result, ensure};
-use re_dms_tests::Sandbox;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use re_dms_tests::{Aws, Sandbox};
 use tokio_postgres::Client;
 
 use super::table_rules::{columns, held, re_dms, rows};
@@ -224,4 +226,73 @@ async fn narrower_types_are_followed_and_the_event_trigger_harms_nobody() -> Res
     source.batch_execute("INSERT INTO own.t VALUES (2)").await?;
     source.batch_execute("SELECT pg_drop_replication_slot('looking')").await?;
     sandbox.wait_and_compare()
+}
+
+/// Whether an object is tagged as one that nobody needs.
+async fn is_expendable(aws: &Aws, key: &str) -> Result<bool> {
+    let tagging = aws.s3.get_object_tagging().bucket(&aws.bucket).key(key).send().await?;
+    Ok(tagging.tag_set().iter().any(|tag| (tag.key(), tag.value()) == ("re_dms", "expendable")))
+}
+
+async fn until_expendable(sandbox: &Sandbox, aws: &Aws, key: &str) -> Result<()> {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !is_expendable(aws, key).await? {
+        ensure!(Instant::now() < deadline, "{key} is not tagged:\n{}", sandbox.capture_log());
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn files_that_nobody_names_are_tagged_and_no_others() -> Result<()> {
+    let mut sandbox = Sandbox::up_with("[batch]\ninterval = \"300ms\"\n")?;
+    let source = sandbox.source().await?;
+    let aws = Aws::of(&sandbox).await?;
+    source.batch_execute("CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t VALUES (1)").await?;
+    sandbox.wait_and_compare()?;
+    let (asked, said) = re_dms(&sandbox, &["tables", "resync", "public.t"])?;
+    ensure!(asked, "{said}");
+    sandbox.wait_and_compare()?;
+    sandbox.kill_capture()?;
+
+    // As if it had died with a file of its last segment written twice, and with one of the next.
+    let manifests = aws.keys("/manifest.json").await?;
+    let folder = |key: &str| key.rsplit_once('/').map(|(folder, _)| folder.to_owned()).unwrap_or_default();
+    let last = folder(manifests.iter().max().context("a segment")?);
+    let (segments, number) = last.rsplit_once('/').context("a segment's folder")?;
+    let next = format!("{segments}/{:012}", number.parse::<u64>()? + 1);
+    let first = folder(manifests.iter().min().context("a segment")?);
+    let file = "0001-public.t-001-deadbeef.csv.gz";
+    let [of_last, of_next, of_first] = [&last, &next, &first].map(|folder| format!("{folder}/{file}"));
+    let copies = aws.keys(".csv.gz").await?.into_iter().find(|key| key.contains("/copy/"));
+    let of_copy =
+        format!("{}/16400-public.t-00001-deadbeef.csv.gz", folder(&copies.context("rows that were read")?));
+    let made = [&of_last, &of_next, &of_first, &of_copy];
+    for key in made {
+        aws.s3.put_object().bucket(&aws.bucket).key(key).body(b"lost".to_vec().into()).send().await?;
+    }
+    sandbox.up_again()?;
+    until_expendable(&sandbox, &aws, &of_last).await?;
+    ensure!(!is_expendable(&aws, &of_next).await?, "another attempt may still name it");
+    source.batch_execute("INSERT INTO t VALUES (2)").await?;
+    sandbox.wait_and_compare()?;
+    until_expendable(&sandbox, &aws, &of_next).await?;
+    ensure!(!is_expendable(&aws, &of_first).await?, "nobody looks at old segments by himself");
+
+    let clean = |arguments: &[&str]| re_dms(&sandbox, &[&["segments", "clean"], arguments].concat());
+    let (done, said) = clean(&["--dry-run", "--older-than", "0"])?;
+    ensure!(done && said.contains("4 files, 16 bytes would be tagged"), "{said}");
+    ensure!(!is_expendable(&aws, &of_first).await?, "nothing is tagged by a dry run");
+    let (done, said) = clean(&[])?;
+    ensure!(done && said.contains("3 files, 12 bytes tagged"), "{said}");
+    ensure!(
+        is_expendable(&aws, &of_first).await? && !is_expendable(&aws, &of_copy).await?,
+        "it is too young"
+    );
+    clean(&["--older-than", "0"])?;
+    ensure!(is_expendable(&aws, &of_copy).await?, "{of_copy}");
+    for key in aws.keys("").await?.iter().filter(|key| !made.contains(key)) {
+        ensure!(!is_expendable(&aws, key).await?, "{key} is needed");
+    }
+    Ok(())
 }
