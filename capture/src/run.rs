@@ -39,6 +39,7 @@ use crate::resync::{self, Resyncer};
 use crate::retention::Retention;
 use crate::retry::Backoff;
 use crate::rows::RenderOptions;
+use crate::segments::{Archive, tag_after_a_start};
 use crate::service::Service;
 use crate::slot_watch::SlotWatch;
 use crate::source::Source;
@@ -259,6 +260,14 @@ impl Stream {
             items_in,
         )
         .with_desk(at_collector, &config.stream);
+        let archive = Archive {
+            objects: objects.clone(),
+            layout: layout.clone(),
+            stream: config.stream.clone(),
+            epoch: epoch.clone(),
+        };
+        let last_staged = place.last_segment.as_ref().map_or(place.copy.segments(), |(seq, _)| *seq);
+        background.spawn(tag_after_a_start(archive, last_staged, progress.subscribe()));
         let resyncer = Resyncer {
             config: Arc::clone(&config),
             epoch: epoch.clone(),

@@ -35,12 +35,20 @@ impl CopyFault {
             1212 | 8001 => {
                 "a file is missing or can't be read: check the bucket's lifecycle rules and the COPY role"
             }
+            1218 | 1224 if self.is_super() => {
+                "look at the line in the file: if the field is NULL there (one NUL byte, or nothing), this Redshift reads it \
+                 otherwise: set types.super_null in the capture's config, and have the table read anew"
+            }
             1220 | 1221 => "the text is no UTF-8: check the source database's encoding (SQL_ASCII?)",
             _ => {
                 "look at the line in the file; a table can be left out with `exclude` in the capture's config"
             }
         }
         .to_owned()
+    }
+
+    fn is_super(&self) -> bool {
+        self.column.as_ref().is_some_and(|column| column.to_ascii_lowercase().contains("(super"))
     }
 
     /// The code in words (`redshift.md`, 1.8).
@@ -80,6 +88,15 @@ impl fmt::Display for CopyFault {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn null_in_super_may_have_to_be_written_otherwise() {
+        let fault =
+            |column: &str, code| CopyFault { file: "f".into(), line: 1, column: Some(column.into()), code };
+        assert!(fault("doc (super     )", 1224).hint().contains("types.super_null"));
+        assert!(fault("doc (super     )", 1218).hint().contains("types.super_null"));
+        assert!(!fault("note (varchar   )", 1218).hint().contains("types.super_null"));
+    }
 
     #[test]
     fn a_fault_says_where_and_why() {

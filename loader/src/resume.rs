@@ -1,8 +1,11 @@
 //! What is asked for single tables. Ending a quarantine: what was skipped is loaded in order, each segment exactly once, and
 //! with the last one the table is loaded again with all others. If the table was read anew, those rows come first.
 
+mod backlog;
+
 use std::time::{Duration, Instant};
 
+use backlog::{Backlog, ReplaceFirst};
 use re_dms_shared::message::{TableAction, TableRequest};
 use re_dms_shared::table_log::Quarantine;
 
@@ -15,14 +18,11 @@ use crate::staging;
 use crate::statements::Statements;
 use crate::table_log::{self, Skipped};
 use crate::transaction::{Failure, Ran, Transaction};
-use re_dms_plan::table_log::{ReadAnew, Waiting};
-use re_dms_plan::{self as plan, PlanError, StagedSegment, TableLog, Target};
+use re_dms_plan::table_log::Waiting;
+use re_dms_plan::{self as plan, StagedSegment, TableLog, Target};
 
 /// No new transaction begins after so long: the stream's segments wait meanwhile.
 const SLICE: Duration = Duration::from_secs(15);
-
-/// Skipped segments that are read at a time; as many as fit into one batch are replayed together.
-const SEGMENTS_READ: usize = 10;
 
 /// How far a request came.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,18 +55,11 @@ impl<A: Statements, O: Objects> Loader<A, O> {
             if started.elapsed() > SLICE {
                 return Ok(Done { more: true, quarantine: log.told() });
             }
-            match waiting.read_anew {
-                Some(ReadAnew { copied: None, .. }) => {
-                    return Err(PlanError::BeingRead { table: table.clone() }.into());
+            match self.backlog(&runner, stream, &log, waiting).await? {
+                Err(ReplaceFirst { waiting, copied }) => {
+                    self.replace(&runner, stream, &log, &waiting, copied).await?;
                 }
-                Some(ReadAnew { copied: Some(change), replaced: false }) => {
-                    self.replace(&runner, stream, &log, &waiting, change).await?;
-                }
-                Some(_) | None => {
-                    let Waiting { target, since, .. } = &waiting;
-                    let skipped = table_log::skipped(&runner, stream, target, *since, SEGMENTS_READ).await?;
-                    self.replay(&runner, stream, &log, target, (&skipped, approved)).await?;
-                }
+                Ok(backlog) => self.replay(&runner, stream, &log, table, (&backlog, approved)).await?,
             }
         }
     }
@@ -135,29 +128,22 @@ impl<A: Statements, O: Objects> Loader<A, O> {
         runner: &Runner<'_, A>,
         stream: &str,
         log: &TableLog,
-        target: &Target,
-        (skipped, approved): (&[Skipped], bool),
+        table: &str,
+        (backlog, approved): (&Backlog, bool),
     ) -> Result<(), LoadError> {
-        let reads = skipped.iter().map(|skipped| self.skipped_segment(skipped));
-        let segments: Vec<_> =
-            futures_util::future::join_all(reads).await.into_iter().collect::<Result<_, _>>()?;
-        let staged: Vec<_> = skipped
-            .iter()
-            .zip(&segments)
-            .map(|(skipped, segment)| (skipped.change, segment.staged()))
-            .collect();
+        let segments: Vec<_> = backlog.segments().cloned().collect();
         let catalog = match segments.first() {
             Some(_) => apply::catalog(runner, &apply::all_steps(&segments)).await?,
             None => plan::Catalog::default(),
         };
+        let skipped = backlog.skipped();
         let plan = |count: usize| {
             plan::replay(
                 stream,
                 &plan::Replay {
-                    target,
-                    skipped: &staged[..count],
+                    skipped: &skipped[..count],
+                    ends: &backlog.ended_by(count),
                     approved,
-                    is_all: count == staged.len() && count < SEGMENTS_READ,
                     copy: &self.settings.copy,
                     catalog: &catalog,
                     log,
@@ -165,12 +151,13 @@ impl<A: Statements, O: Objects> Loader<A, O> {
             )
         };
         let fits = |count: &usize| plan(*count).is_ok_and(|plan| plan.is_one_batch());
-        let count = (2..=staged.len()).rev().find(fits).unwrap_or(staged.len().min(1));
+        let count = (2..=skipped.len()).rev().find(fits).unwrap_or(skipped.len().min(1));
         let plan = plan(count)?;
-        let name = format!("re_dms/{stream}/resume/{target}/{}", log.last_change());
+        let name = format!("re_dms/{stream}/resume/{table}/{}", log.last_change());
         tracing::info!(segments = count, "replaying what was skipped");
-        let replayed: Vec<StagedSegment<'_>> = staged.iter().map(|(_, segment)| *segment).collect();
-        self.run(runner, (stream, name), &plan, log, &replayed[..count]).await
+        let replayed: Vec<StagedSegment<'_>> =
+            skipped[..count].iter().map(|skipped| skipped.segment).collect();
+        self.run(runner, (stream, name), &plan, log, &replayed).await
     }
 
     /// Runs a plan that adds to the log.

@@ -47,13 +47,13 @@ pub enum PlanError {
         /// Its new name.
         name: String,
     },
-    /// A table is another one under a new name, and that one waits.
-    #[error("{table} was {before} before, which is quarantined")]
-    Waits {
+    /// A table takes its name from another one, or leaves it to another one, and that one waits.
+    #[error("{table} and {other}, which is quarantined, exchange names")]
+    Linked {
         /// The target.
         table: String,
-        /// Its old name.
-        before: String,
+        /// The one that waits.
+        other: String,
     },
     /// A change of its definition waits for approval.
     #[error("{table}: a change of its definition waits for approval")]
@@ -92,7 +92,7 @@ impl PlanError {
             | PlanError::NameTaken { table, .. }
             | PlanError::TooLong { table, .. } => Some(table),
             // It is in quarantine already.
-            PlanError::Waits { .. } | PlanError::Held { .. } | PlanError::BeingRead { .. } => None,
+            PlanError::Linked { .. } | PlanError::Held { .. } | PlanError::BeingRead { .. } => None,
         }
     }
 
@@ -113,7 +113,9 @@ impl PlanError {
             PlanError::NameTaken { table, name, .. } => {
                 format!("rename or drop {name} of {table} in Redshift")
             }
-            PlanError::Waits { before, .. } => format!("resume {before} first"),
+            PlanError::Linked { other, .. } => {
+                format!("end what {other} waits for (`re_dms tables list`): both come back together")
+            }
             PlanError::Held { table } => {
                 format!("look at it with `re_dms plan`, then `re_dms tables approve {table}`")
             }

@@ -13,6 +13,7 @@ mod error;
 mod held;
 mod key_range;
 pub mod ledger;
+mod links;
 mod merge;
 pub mod probe;
 mod purpose;
@@ -32,8 +33,10 @@ pub use catalog::{Catalog, CatalogColumn};
 pub use copy::CopySettings;
 pub use error::PlanError;
 pub use held::{change_sql, held};
+use links::renamed_from;
+pub use links::{linked, renamed};
 pub use purpose::Purpose;
-pub use replay::{Replay, replay};
+pub use replay::{Replay, SkippedSegment, replay};
 pub use resync::{Replacement, replace};
 pub use staging::Staging;
 use statements::Statements;
@@ -234,12 +237,15 @@ fn transaction(
                 _ if newly.is_none() && !input.log.is_quarantined(&target) => {
                     steps.add(&mut statements, segment, after, step)?;
                 }
+                // Who leaves a name waits with who takes it.
                 _ => {
-                    if skipped.insert(target.clone()) {
-                        if let Some(blame) = newly {
-                            record.quarantined(segment, &target, blame);
+                    for target in std::iter::once(target).chain(renamed_from(step)) {
+                        if skipped.insert(target.clone()) {
+                            if let Some(blame) = bad.get(&target) {
+                                record.quarantined(segment, &target, blame);
+                            }
+                            record.skipped(segment, &target);
                         }
-                        record.skipped(segment, &target);
                     }
                 }
             }
@@ -263,35 +269,6 @@ fn transaction(
     }
     statements.refuse_too_long()?;
     Ok(statements.into_plan())
-}
-
-/// Tables of the segment that are quarantined ones, or `bad` ones, under new names: they must wait, too.
-#[must_use]
-pub fn renamed(
-    manifest: &Manifest,
-    log: &TableLog,
-    bad: &BTreeMap<Target, Blame>,
-) -> BTreeMap<Target, Blame> {
-    let mut found: BTreeMap<Target, Blame> = BTreeMap::new();
-    for step in &manifest.steps {
-        let (target, before) = (Target::of(&step.table), renamed_from(step));
-        let waits = |before: &Target| {
-            log.is_quarantined(before) || bad.contains_key(before) || found.contains_key(before)
-        };
-        if let Some(before) = before.filter(waits)
-            && !log.is_quarantined(&target)
-        {
-            let error = PlanError::Waits { table: target.to_string(), before: before.to_string() };
-            found.insert(target, Blame { reason: error.to_string(), hint: error.hint(), held: false });
-        }
-    }
-    found
-}
-
-/// The target that the step gives another name.
-fn renamed_from(step: &Step) -> Option<Target> {
-    let Action::Schema(change) = &step.action else { return None };
-    change.before.as_ref().map(Target::of).filter(|before| *before != Target::of(&step.table))
 }
 
 /// Steps become statements.

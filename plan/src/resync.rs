@@ -86,15 +86,22 @@ pub(super) fn waiting_steps<'a>(
 ) -> impl Iterator<Item = (u32, &'a Step)> {
     let steps = &segment.manifest.steps;
     let of_target = |step: &&'a Step| Target::of(&step.table) == *target;
-    let begins = |step: &Step| matches!(step.action, Action::Resync) && Target::of(&step.table) == *target;
-    let from = steps.iter().rposition(begins).map_or(0, |position| position + 1);
+    let behind = behind_reading(segment, target);
+    let from = steps.len() - behind.len();
     let before = from.checked_sub(1).map_or(0, |position| steps[position].number);
-    let waiting: Vec<_> = steps[from..].iter().filter(of_target).collect();
+    let waiting: Vec<_> = behind.iter().filter(of_target).collect();
     waiting
         .into_iter()
         // Rows that were read anew come by themselves, and before all others.
         .filter(|step| !matches!(step.action, Action::Replace(_)))
         .map(move |step| (before, step))
+}
+
+/// The segment's steps from where the table is read anew, or all of them.
+pub(super) fn behind_reading<'a>(segment: &StagedSegment<'a>, target: &Target) -> &'a [Step] {
+    let steps = &segment.manifest.steps;
+    let begins = |step: &Step| matches!(step.action, Action::Resync) && Target::of(&step.table) == *target;
+    &steps[steps.iter().rposition(begins).map_or(0, |position| position + 1)..]
 }
 
 /// The step that has the table's rows.

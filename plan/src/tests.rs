@@ -2,6 +2,7 @@
 
 mod by_table;
 mod layout;
+mod links;
 mod policies;
 mod quarantine;
 mod resync;
@@ -115,6 +116,11 @@ fn plan_quarantining(
 fn staged(manifest: &Manifest) -> StagedSegment<'_> {
     let manifest_key = "re_dms/main/E/segments/000000000042/manifest.json";
     StagedSegment { manifest, manifest_sha256: "ab", bucket: "bucket", manifest_key }
+}
+
+/// A segment in which one target was skipped.
+fn skipped<'a>(change: u64, target: &Target, manifest: &'a Manifest) -> SkippedSegment<'a> {
+    SkippedSegment { segment: staged(manifest), targets: BTreeMap::from([(target.clone(), change)]) }
 }
 
 fn text(plan: &Plan) -> String {

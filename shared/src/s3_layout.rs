@@ -22,6 +22,9 @@
 
 use crate::manifest::Compression;
 
+/// The tag, key and value, of what nobody needs any more: a rule of the bucket's may remove it.
+pub const EXPENDABLE: (&str, &str) = ("re_dms", "expendable");
+
 /// Keys of one stream. All keys are relative to the bucket, without a leading slash.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StreamLayout {
@@ -117,6 +120,12 @@ pub struct CopyLayout {
 }
 
 impl CopyLayout {
+    /// The folder, ending in a slash.
+    #[must_use]
+    pub fn folder(&self) -> String {
+        format!("{}/", self.folder)
+    }
+
     /// One data file of a table.
     #[must_use]
     pub fn data(

@@ -15,7 +15,7 @@ mod source_type;
 pub use form::{JsonForm, ValueClass};
 pub use map::{OverrideError, map_column, map_type};
 pub use redshift_type::{ParseTypeError, RedshiftType};
-pub use rules::{ColumnRules, Policy, RuleError};
+pub use rules::{ColumnRules, Policy, RuleError, SuperNull};
 pub use source_type::{Field, HASHED, SourceType};
 
 /// How a column arrives in Redshift.

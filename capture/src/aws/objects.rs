@@ -1,9 +1,13 @@
 //! S3, as far as a capture needs it.
 
+use std::time::SystemTime;
+
 use aws_config::SdkConfig;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use aws_sdk_s3::types::{Tag, Tagging};
 use bytes::Bytes;
+use re_dms_shared::s3_layout::EXPENDABLE;
 
 use crate::error::{Error, Result, Who};
 
@@ -30,6 +34,8 @@ pub struct StoredObject {
     pub key: String,
     /// Its size.
     pub bytes: u64,
+    /// When it was written.
+    pub modified_at: Option<SystemTime>,
 }
 
 impl Objects {
@@ -119,6 +125,20 @@ impl Objects {
         delete.send().await.map(drop).map_err(|error| self.failure(&format!("removing {key}"), &error))
     }
 
+    /// Tags an object as one that nobody needs any more.
+    ///
+    /// # Errors
+    /// If S3 refuses or can't be reached.
+    pub async fn tag_expendable(&self, key: &str) -> Result<()> {
+        let (name, value) = EXPENDABLE;
+        let tag = Tag::builder().key(name).value(value).build();
+        let tagging = tag.and_then(|tag| Tagging::builder().tag_set(tag).build()).map_err(|error| {
+            Error::fatal(Who::Storage, format!("tagging {key}: {error}"), "report this as a bug")
+        })?;
+        let put = self.client.put_object_tagging().bucket(&self.bucket).key(key).tagging(tagging);
+        put.send().await.map(drop).map_err(|error| self.failure(&format!("tagging {key}"), &error))
+    }
+
     /// Is there such an object?
     ///
     /// # Errors
@@ -151,7 +171,8 @@ impl Objects {
         let page = list.send().await.map_err(|error| self.failure(&format!("listing {prefix}"), &error))?;
         let stored = |object: &aws_sdk_s3::types::Object| {
             let bytes = object.size().and_then(|size| u64::try_from(size).ok()).unwrap_or_default();
-            Some(StoredObject { key: object.key()?.to_owned(), bytes })
+            let modified_at = object.last_modified().and_then(|at| SystemTime::try_from(*at).ok());
+            Some(StoredObject { key: object.key()?.to_owned(), bytes, modified_at })
         };
         Ok(page.contents().iter().filter_map(stored).collect())
     }

@@ -243,6 +243,13 @@ impl TableShape {
         self.key_positions.is_empty()
     }
 
+    /// Whether Redshift has columns of the table that the source has dropped: what a row has in them follows the row, and
+    /// only Redshift knows it.
+    #[must_use]
+    pub fn keeps_columns(&self) -> bool {
+        !self.table.kept.is_empty()
+    }
+
     /// `schema.name` on the source: for errors and logs.
     #[must_use]
     pub fn source_name(&self) -> String {

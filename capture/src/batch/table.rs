@@ -71,13 +71,13 @@ impl TableBatch {
         emit: impl FnMut(StepData),
     ) -> Result<(), BatchError> {
         match change {
-            ChangeKind::Insert { new } => self.insert(new),
+            ChangeKind::Insert { new } => self.insert(new, emit),
             ChangeKind::Update { old, new } => self.update(old, new, emit),
             ChangeKind::Delete { old } => self.delete(old),
         }
     }
 
-    fn insert(&mut self, new: Tuple<'_>) -> Result<(), BatchError> {
+    fn insert(&mut self, new: Tuple<'_>, emit: impl FnMut(StepData)) -> Result<(), BatchError> {
         let TableBatch { shape, stage, buffers } = self;
         check_columns(shape, new)?;
         if let Some(position) = new.cells().position(|cell| cell == Cell::Unchanged) {
@@ -91,7 +91,10 @@ impl TableBatch {
         if stage.presence(&buffers.key) == Presence::Live {
             return Err(BatchError::DuplicateKey { table: shape.source_name(), what: INSERT });
         }
-        // An entry that is not live is a delete: Redshift's row must still go.
+        // An entry that is not live is a delete: Redshift's row must still go, and what only Redshift has of it with it.
+        if shape.keeps_columns() && stage.entry(&buffers.key).is_some() {
+            close_stage(shape, stage, emit);
+        }
         let over_delete = stage.entry(&buffers.key).is_some();
         let operation = if over_delete { Operation::Replace } else { Operation::Insert };
         stage.put(&buffers.key, operation, new.as_bytes());
@@ -172,12 +175,14 @@ impl TableBatch {
             if full || !holds_only_key(shape, row) {
                 stage.put(key, operation, row.as_bytes());
             }
-        } else if full {
+        } else if full && !shape.keeps_columns() {
             stage.delete(key_before);
             stage.put(key, Operation::Replace, row.as_bytes());
         } else {
-            // What an earlier update of the old key set is part of the row by now.
-            stage.forget(key_before);
+            // What an earlier update of the old key set is part of the row by now. A row that is new has to be there first.
+            if earlier.is_none_or(|earlier| earlier.operation != Operation::Insert) {
+                stage.forget(key_before);
+            }
             if stage.is_in_the_way_of_move(key_before, key) {
                 close_stage(shape, stage, emit);
             }

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use re_dms_shared::manifest::{Column, DataFile, Load, RowCounts, Table, copy_manifest_json, sha256_hex};
 use re_dms_shared::s3_layout::CopyLayout;
+use re_dms_shared::types::{RedshiftType, SuperNull};
 
 use crate::aws::Objects;
 use crate::config::Config;
@@ -17,6 +18,8 @@ pub(super) struct Images<'a> {
     codec: Codec,
     file_bytes: usize,
     table: Table,
+    /// By column: NULL is an empty field.
+    null_is_empty: Vec<bool>,
     text: Vec<u8>,
     rows: u64,
     files: Vec<DataFile>,
@@ -37,6 +40,11 @@ impl<'a> Images<'a> {
         let columns: Vec<Column> = columns.iter().filter_map(find).cloned().collect();
         // What is kept is a column like others here: its rows are in the files.
         let table = Table { columns, kept: Vec::new(), ..last.clone() };
+        let null_is_empty = |column: &Column| {
+            let rules = config.source.columns.rules(&table.schema, &table.name, &column.name);
+            column.redshift_type == RedshiftType::Super && rules.super_null == SuperNull::Empty
+        };
+        let null_is_empty = table.columns.iter().map(null_is_empty).collect();
         Self {
             objects,
             layout,
@@ -44,6 +52,7 @@ impl<'a> Images<'a> {
             codec,
             file_bytes: size.max_bytes,
             table,
+            null_is_empty,
             text: Vec::new(),
             rows: 0,
             files: Vec::new(),
@@ -55,7 +64,7 @@ impl<'a> Images<'a> {
     }
 
     pub(super) async fn row(&mut self, fields: impl Iterator<Item = Option<&[u8]>>) -> Result<()> {
-        push_bare_row(fields, &mut self.text);
+        push_bare_row(fields, |position| self.null_is_empty[position], &mut self.text);
         self.rows += 1;
         if self.text.len() < self.file_bytes { Ok(()) } else { self.cut().await }
     }

@@ -11,7 +11,7 @@ use super::reader::Reader;
 const SHORTEST_KEY: usize = 16;
 
 /// The rules in `[types]`, which `[[columns]]` override, with their keys' names.
-const RULES: [(&str, &str); 8] = [
+const RULES: [(&str, &str); 9] = [
     ("types.numeric_scale", "numeric_scale"),
     ("types.inexact_numeric", "inexact_numeric"),
     ("types.nan", "nan"),
@@ -20,6 +20,7 @@ const RULES: [(&str, &str); 8] = [
     ("types.long_text", "long_text"),
     ("types.long_bytes", "long_bytes"),
     ("types.json", "json"),
+    ("types.super_null", "super_null"),
 ];
 
 /// Columns and the key of their hashes, which is there if any are hashed.

@@ -115,6 +115,12 @@ impl KnownTables {
         marked.map(|known| (source_name(&known.table), known.needs_resync.join("; "))).collect()
     }
 
+    /// Whether tables are to be read anew.
+    #[must_use]
+    pub fn has_wishes(&self) -> bool {
+        !self.wishes.is_empty()
+    }
+
     /// Whether Redshift has the source's table of this name, as far as the stream made it.
     #[must_use]
     pub fn has(&self, schema: &str, name: &str) -> bool {

@@ -1,6 +1,8 @@
 //! Names in Redshift: a table that takes one must find it free. Who has it was dropped, renamed or moved, or else two
 //! tables of the source would become one.
 
+use std::collections::BTreeSet;
+
 use re_dms_shared::manifest::{SchemaChange, Table, TableChange};
 
 use super::known::{KnownTable, source_name};
@@ -9,6 +11,9 @@ use super::tell::tell;
 use super::{Relations, SchemaStep};
 use crate::config::SchemaChanges;
 use crate::error::{Error, Result, Who};
+
+/// How often two tables are looked at before their names are said to collide.
+const LOOKS: usize = 3;
 
 impl Relations {
     /// Takes the name that `after` will have from the table that has it. `now` is what the catalog says of `after`.
@@ -42,9 +47,10 @@ impl Relations {
         }
         let Some(owner_now) = owner_now else { return self.drop_known(owner) };
         let target = |table: &TableNow| self.shaping.target(&table.schema, &table.name);
-        let is_at =
-            |table: &TableNow| target(table) == (after.target_schema.clone(), after.target_name.clone());
-        if is_at(owner_now) && now.is_some_and(is_at) {
+        let wanted = (after.target_schema.clone(), after.target_name.clone());
+        let to = target(owner_now);
+        let is_there = to == wanted;
+        if is_there && now.is_some_and(|now| target(now) == wanted) && self.share_a_name(owner, after)? {
             return Err(Error::fatal(
                 Who::Stream,
                 format!(
@@ -58,8 +64,7 @@ impl Relations {
                 "rename one of them, or exclude one (source.exclude)",
             ));
         }
-        let to = target(owner_now);
-        let is_free = self.known.owner((&to.0, &to.1), owner).is_none() && !is_at(owner_now);
+        let is_free = !is_there && self.known.owner((&to.0, &to.1), owner).is_none();
         // Until it is described again under its own name it waits under one that nobody else has.
         let to = if is_free { to } else { (after.target_schema.clone(), format!("re_dms_moved_{owner}")) };
         self.is_news = true;
@@ -78,6 +83,28 @@ impl Relations {
             hold: false,
         };
         Ok(Some(SchemaStep { table: known.table.clone(), change }))
+    }
+
+    /// Whether the two are in each other's way on the source as well. They are looked at one after the other, and may have
+    /// exchanged names in between, over and over: so who has the very name of the other one was looked at too late, and two
+    /// names that would become one have to be there again and again.
+    fn share_a_name(&mut self, owner: u32, after: &Table) -> Result<bool> {
+        let target = (after.target_schema.as_str(), after.target_name.as_str());
+        for _ in 0..LOOKS {
+            let mut names = BTreeSet::new();
+            for oid in [after.oid, owner] {
+                let now = (self.look)(oid)?;
+                names.extend(now.map(|now| (now.schema, now.name)));
+            }
+            let is_there = |(schema, name): &(String, String)| {
+                let (schema, name) = self.shaping.target(schema, name);
+                (schema.as_str(), name.as_str()) == target
+            };
+            if names.len() < 2 || !names.iter().all(is_there) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// The table is gone on the source.

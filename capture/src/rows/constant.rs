@@ -3,7 +3,6 @@
 use re_dms_shared::manifest::Column;
 use re_dms_shared::types::{ColumnRules, ValueClass};
 
-use super::csv::NULL;
 use super::value::{ColumnWriter, Outcome, Scratch};
 
 /// The text that a data file would have for a value, and whether it met a policy; no text if it becomes NULL.
@@ -17,8 +16,8 @@ pub fn constant(column: &Column, class: &ValueClass, rules: ColumnRules, value: 
     let mut field = Vec::new();
     let writer = ColumnWriter::new(column, class, rules);
     let outcome = writer.write(value.as_bytes(), &mut Scratch::default(), &mut field).ok()?;
-    if field == [NULL] {
-        return Some((None, outcome != Outcome::EXACT));
+    if outcome == Outcome::NULLED {
+        return Some((None, true));
     }
     let text = String::from_utf8(field).ok()?;
     let quoted = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));

@@ -3,14 +3,20 @@
 /// NULL in every column: no text of PostgreSQL's can hold this byte.
 pub(crate) const NULL: u8 = 0;
 
-/// Writes a line of fields that are written as a data file has them, and nothing beside. It is never empty.
-pub(crate) fn push_bare_row<'a>(fields: impl Iterator<Item = Option<&'a [u8]>>, out: &mut Vec<u8>) {
+/// Writes a line of fields that are written as a data file has them, and nothing beside. It is never empty. NULL is an empty
+/// field where `null_is_empty` says so.
+pub(crate) fn push_bare_row<'a>(
+    fields: impl Iterator<Item = Option<&'a [u8]>>,
+    null_is_empty: impl Fn(usize) -> bool,
+    out: &mut Vec<u8>,
+) {
     let start = out.len();
     for (position, field) in fields.enumerate() {
         if position > 0 {
             out.push(b',');
         }
         match field {
+            None if null_is_empty(position) => {}
             None => out.push(NULL),
             Some(value) => push_field(value, out),
         }
@@ -105,12 +111,13 @@ mod tests {
     fn a_bare_row_is_never_empty() {
         let line = |fields: &[Option<&str>]| {
             let mut out = Vec::new();
-            push_bare_row(fields.iter().map(|field| field.map(str::as_bytes)), &mut out);
+            push_bare_row(fields.iter().map(|field| field.map(str::as_bytes)), |at| at == 3, &mut out);
             String::from_utf8(out).unwrap()
         };
         assert_eq!(line(&[Some("")]), "\"\"\n");
         assert_eq!(line(&[None]), "\0\n");
         assert_eq!(line(&[Some("a,"), None, Some("")]), "\"a,\",\0,\n");
+        assert_eq!(line(&[None, None, None, None]), "\0,\0,\0,\n");
     }
 
     #[test]

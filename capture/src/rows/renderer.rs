@@ -207,16 +207,16 @@ impl<'a> Renderer<'a> {
             let cell = if is_left_out { Some(Cell::Null) } else { cells.next() };
             let outcome = match cell {
                 Some(Cell::Null) => {
-                    out.push(NULL);
+                    self.columns[position].push_null(out);
                     continue;
                 }
                 Some(Cell::Unchanged) if present_set.is_some() => {
-                    out.push(NULL);
+                    self.columns[position].push_null(out);
                     continue;
                 }
                 Some(Cell::Unchanged) | None => return Err(self.incomplete()),
                 Some(Cell::Text(_)) if dropped.contains(&position) => {
-                    out.push(NULL);
+                    self.columns[position].push_null(out);
                     Outcome::NULLED
                 }
                 Some(Cell::Text(value)) if self.context.tagged_keys && self.columns[position].key => {

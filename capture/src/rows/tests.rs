@@ -6,6 +6,7 @@ use std::sync::Arc;
 use flate2::read::GzDecoder;
 use proptest::prelude::*;
 use re_dms_shared::manifest::{Altered, Operation, RowCounts, sha256_hex};
+use re_dms_shared::types::{ColumnRules, SuperNull, map_type};
 
 use super::value::MAX_ROW_BYTES;
 use super::*;
@@ -86,6 +87,36 @@ pub(crate) fn unpacked(file: &RenderedFile) -> Vec<u8> {
 fn text_of(load: &RenderedLoad) -> String {
     let [file] = &load.files[..] else { panic!("{} files", load.files.len()) };
     String::from_utf8(unpacked(file)).unwrap().replace('\0', "␀")
+}
+
+/// Redshift may read the mark of NULL as malformed JSON in a SUPER column, and an empty field as NULL.
+#[test]
+fn null_in_super_columns_is_as_it_was_wanted() {
+    let plain = shape(&[("Id", INT4), ("doc", JSONB), ("note", TEXT)]);
+    let rendered = |super_null| {
+        let rules = ColumnRules { super_null, ..ColumnRules::default() };
+        let columns = plain.columns().iter().map(|column| SourceColumn {
+            name: column.name.clone(),
+            attribute_number: None,
+            type_oid: column.type_oid,
+            type_modifier: -1,
+            key: column.key,
+        });
+        let types = |column: &SourceColumn| Ok((map_type(column.type_oid, -1), rules));
+        let shape = TableShape::with_types(7, ("public", "t"), ("public", "t"), columns.collect(), types);
+        let entries = vec![
+            entry(Operation::Insert, &[text("1"), Cell::Null, Cell::Null]),
+            entry(Operation::Insert, &[text("2"), text("null"), text("")]),
+            entry(Operation::Insert, &[text("3"), text("\"\\u0000\""), text("no SUPER")]),
+            entry(Operation::Update, &[text("4"), Cell::Unchanged, text("x")]),
+            entry(Operation::Delete, &[text("5")]),
+        ];
+        let load = render(&Arc::new(shape.unwrap()), entries).unwrap();
+        assert_eq!(load.altered.iter().map(|altered| altered.values).sum::<u64>(), 1, "the third doc");
+        text_of(&load)
+    };
+    assert_eq!(rendered(SuperNull::Mark), "i,␀,1,␀,␀\ni,␀,2,null,\ni,␀,3,␀,no SUPER\nu,0,4,␀,x\nd,␀,5,␀,␀\n");
+    assert_eq!(rendered(SuperNull::Empty), "i,␀,1,,␀\ni,␀,2,null,\ni,␀,3,,no SUPER\nu,0,4,,x\nd,␀,5,,␀\n");
 }
 
 /// With as many columns as Redshift takes, nothing is left for a column of the load's own.

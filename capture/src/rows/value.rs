@@ -1,7 +1,7 @@
 //! One value: from PostgreSQL's text form to the text that `COPY` reads for its column.
 
 use re_dms_shared::manifest::Column;
-use re_dms_shared::types::{ColumnRules, JsonForm, Policy, RedshiftType, ValueClass};
+use re_dms_shared::types::{ColumnRules, JsonForm, Policy, RedshiftType, SuperNull, ValueClass};
 
 use super::csv::{NULL, push_field};
 use super::{json, number, structure};
@@ -187,10 +187,10 @@ impl ColumnWriter {
             }
             Form::Geometry => push_field(value, out),
             Form::Json if json::is_loadable(value) => push_field(value, out),
-            Form::Json => return null_or_refuse(rules.json, "types.json", out),
+            Form::Json => return self.null_or_refuse_json(out),
             // As JSON it gets longer rather than shorter.
             Form::Structure | Form::Hstore if value.len() > MAX_ROW_BYTES => {
-                return null_or_refuse(rules.json, "types.json", out);
+                return self.null_or_refuse_json(out);
             }
             Form::Structure | Form::Hstore => {
                 let Scratch { json, element } = scratch;
@@ -200,12 +200,27 @@ impl ColumnWriter {
                     _ => structure::push_hstore(value, element, json)?,
                 }
                 if !json::is_loadable(json) {
-                    return null_or_refuse(rules.json, "types.json", out);
+                    return self.null_or_refuse_json(out);
                 }
                 push_field(json, out);
             }
         }
         Ok(Outcome::EXACT)
+    }
+
+    /// Writes a field that is NULL.
+    pub(super) fn push_null(&self, out: &mut Vec<u8>) {
+        if self.redshift != RedshiftType::Super || self.rules.super_null == SuperNull::Mark {
+            out.push(NULL);
+        }
+    }
+
+    fn null_or_refuse_json(&self, out: &mut Vec<u8>) -> Result<Outcome, Failure> {
+        if self.rules.json == Policy::Error {
+            return Err(Failure::Refused("types.json"));
+        }
+        self.push_null(out);
+        Ok(Outcome::NULLED)
     }
 }
 

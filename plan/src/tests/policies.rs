@@ -89,10 +89,10 @@ fn what_is_held_is_replayed_only_if_it_is_approved() {
     let mut log = TableLog::default();
     log.add(row("held", 1));
     let replay = |approved| {
+        let orders = Target::new("public", "orders");
         let replay = Replay {
-            target: &Target::new("public", "orders"),
-            skipped: &[(2, staged(&manifest))],
-            is_all: true,
+            skipped: &[skipped(2, &orders, &manifest)],
+            ends: &[orders],
             approved,
             copy: &copy,
             catalog: &catalog,

@@ -40,10 +40,10 @@ fn what_was_skipped_is_replayed_in_order() {
     shop.target_schema = "shop".into();
     let manifest = manifest(vec![(orders(), inserts(1)), (shop, inserts(2))]);
     let (log, copy) = (log_with_quarantine(), CopySettings::default());
+    let t2 = Target::new("shop", "t2");
     let replay = Replay {
-        target: &Target::new("shop", "t2"),
-        skipped: &[(8, staged(&manifest)), (9, staged(&manifest))],
-        is_all: true,
+        skipped: &[skipped(8, &t2, &manifest), skipped(9, &t2, &manifest)],
+        ends: &[t2],
         approved: false,
         copy: &copy,
         catalog: &complete_catalog(&manifest),

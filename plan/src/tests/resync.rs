@@ -133,9 +133,8 @@ fn a_replay_passes_over_what_lies_before_and_over_the_rows() {
     let (target, catalog) = (Target::new("public", "orders"), complete_catalog(&begun));
     let (copy, log) = (CopySettings::default(), log(&["resync", "skipped", "skipped", "copied", "replaced"]));
     let replay = Replay {
-        target: &target,
-        skipped: &[(2, staged(&begun)), (3, staged(&rows))],
-        is_all: false,
+        skipped: &[skipped(2, &target, &begun), skipped(3, &target, &rows)],
+        ends: &[],
         approved: false,
         copy: &copy,
         catalog: &catalog,

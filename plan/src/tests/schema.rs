@@ -2,7 +2,6 @@
 
 use re_dms_shared::manifest::{Fill, OldValues, SchemaChange, TableChange};
 
-use super::quarantine::log_with_quarantine;
 use super::*;
 
 fn shape(name: &str, columns: &[(&str, &str)]) -> Table {
@@ -316,35 +315,4 @@ fn questions_about_changes() {
     insta::assert_snapshot!(questions.join("\n"));
     let added = change(&t, &shape("t", &[("id", "BIGINT"), ("a", "DATE")]), vec![add("a", Fill::Null)]);
     assert_eq!(queries::dependents(&super::manifest(vec![added])), Vec::<String>::new(), "nothing is lost");
-}
-
-/// `shop.t2` is quarantined; what it is called next waits with it, and comes back only after it.
-#[test]
-fn a_quarantined_table_takes_its_new_names_with_it() {
-    let named = |name: &str| Table { target_schema: "shop".into(), ..shape(name, &[("id", "BIGINT")]) };
-    let steps = vec![
-        change(&named("t2"), &named("t3"), vec![TableChange::Move]),
-        change(&named("t3"), &named("t4"), vec![TableChange::Move]),
-        (named("t4"), inserts(1)),
-        change(&named("other"), &named("another"), vec![TableChange::Move]),
-    ];
-    let (manifest, log, copy) = (manifest(steps), log_with_quarantine(), CopySettings::default());
-    let waiting = super::super::renamed(&manifest, &log, &BTreeMap::new());
-    let [t3, t4] = ["t3", "t4"].map(|name| Target::new("shop", name));
-    assert_eq!(waiting.keys().collect::<Vec<_>>(), [&t3, &t4]);
-    assert_eq!(waiting[&t4].hint, "resume shop.t3 first");
-
-    let skipped = [(8, staged(&manifest))];
-    let catalog = Catalog::default();
-    let replay = Replay {
-        target: &t3,
-        skipped: &skipped,
-        is_all: true,
-        approved: false,
-        copy: &copy,
-        catalog: &catalog,
-        log: &log,
-    };
-    let error = super::super::replay("main", &replay).unwrap_err();
-    assert_eq!(error.hint(), "resume shop.t2 first");
 }

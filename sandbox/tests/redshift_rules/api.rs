@@ -285,13 +285,38 @@ async fn open_points(servers: &Servers) -> Result<(), String> {
     fails(api.batch(&alter("b")).await, "altered")?;
     fails(api.batch(&commit).await, "transaction control")?;
     expect(api.rows("SELECT COUNT(*) FROM opened WHERE a = 5").await?.as_str(), "0")?;
+    let client = &api.client;
+    let token = |sql: &'static str| async move {
+        let request = client.execute_statement().sql(sql).database(DATABASE).workgroup_name("rules");
+        request
+            .client_token("a-token-that-is-used-again")
+            .send()
+            .await
+            .map_err(|e| format!("{:?}", refusal(&e)))
+    };
+    let first = token("SELECT 1").await?;
+    fails(token("SELECT 2").await, "ValidationException")?;
+    // A row of 5 MB, all but a byte of it blanks in excess; NULL AS with two backslashes for one in the file.
+    api.run("CREATE TABLE long_row (a VARCHAR(1))").await?;
+    api.put("open/long", format!("\"1{}\"\n", " ".repeat(5 << 20)).into_bytes()).await;
+    let long = format!("COPY long_row FROM 's3://{BUCKET}/open/long' IAM_ROLE default CSV");
+    fails(api.run(&long).await, "failed")?;
+    api.put("open/backslash", b"\\N,1\n".to_vec()).await;
+    let backslash = format!(
+        "COPY opened (a, j) FROM 's3://{BUCKET}/open/backslash' IAM_ROLE default CSV NULL AS '\\\\N'"
+    );
+    fails(api.run(&backslash).await, "failed")?;
     let client = tokio::net::TcpStream::connect(stand_in.address).await.unwrap();
     let other = serde_json::json!({"open_points": {
         "copies_report_rows": false, "colons_are_parameters": true, "copies_may_follow_alter": true, "batches_may_commit": true,
+        "reused_tokens_replay": true, "copy_row_megabytes": 64, "copy_strings_are_escaped": true,
     }});
     control(client, "PATCH", "/_standin/settings", &other.to_string()).await?;
     ensure(api.run(&copy).await?.result_rows() == -1, "rows are not told")?;
     fails(api.run("SELECT '1'::int").await, "ValidationException")?;
+    ensure(token("SELECT 2").await?.id() == first.id(), "a token names its first statement")?;
+    api.run(&long).await?;
+    api.run(&backslash).await?;
     api.batch(&alter("b")).await?;
     fails(api.batch(&commit).await, "division by zero")?;
     expect(api.rows("SELECT COUNT(*) FROM opened WHERE a = 5").await?.as_str(), "1")?;

@@ -15,6 +15,16 @@ pub enum Policy {
     Error,
 }
 
+/// How files say that a SUPER column is NULL. Redshift's documents say it of all other types only (`redshift.md`, 9).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum SuperNull {
+    /// As everywhere: by what COPY's NULL AS names.
+    #[default]
+    Mark,
+    /// By an empty field, which is no JSON.
+    Empty,
+}
+
 /// The rules of one column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ColumnRules {
@@ -37,6 +47,8 @@ pub struct ColumnRules {
     pub long_bytes: Policy,
     /// What is beyond SUPER's limits: null, error.
     pub json: Policy,
+    /// How NULL is written, if the column is a SUPER.
+    pub super_null: SuperNull,
 }
 
 impl Default for ColumnRules {
@@ -51,6 +63,7 @@ impl Default for ColumnRules {
             long_text: Policy::Truncate,
             long_bytes: Policy::Null,
             json: Policy::Null,
+            super_null: SuperNull::Mark,
         }
     }
 }
@@ -60,7 +73,8 @@ impl Default for ColumnRules {
 pub enum RuleError {
     /// There is no such rule.
     #[error(
-        "is no rule: there are type, numeric_scale, inexact_numeric, nan, date, end_of_day, long_text, long_bytes and json"
+        "is no rule: there are type, numeric_scale, inexact_numeric, nan, date, end_of_day, long_text, long_bytes, \
+         json and super_null"
     )]
     Unknown,
     /// It does not take this value.
@@ -111,6 +125,13 @@ impl ColumnRules {
             "long_text" => self.long_text = one_of(&[Truncate, Null, Error], "truncate, null or error")?,
             "long_bytes" => self.long_bytes = one_of(&[Null, Error], "null or error")?,
             "json" => self.json = one_of(&[Null, Error], "null or error")?,
+            "super_null" => {
+                self.super_null = match value {
+                    "mark" => SuperNull::Mark,
+                    "empty" => SuperNull::Empty,
+                    _ => return Err(RuleError::Value("mark or empty")),
+                };
+            }
             _ => return Err(RuleError::Unknown),
         }
         Ok(())

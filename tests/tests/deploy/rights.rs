@@ -67,6 +67,11 @@ const RIGHTS: &[(&str, &str, Need)] = &[
     ("CapturePolicy", "s3:GetObject", Need::Line("capture/src/aws/objects.rs", ".get_object()")),
     ("CapturePolicy", "s3:PutObject", Need::Line("capture/src/aws/objects.rs", ".put_object()")),
     ("CapturePolicy", "s3:DeleteObject", Need::Line("capture/src/aws/objects.rs", ".delete_object()")),
+    (
+        "CapturePolicy",
+        "s3:PutObjectTagging",
+        Need::Line("capture/src/aws/objects.rs", ".put_object_tagging()"),
+    ),
     ("CapturePolicy", "s3:ListBucket", Need::Line("capture/src/aws/objects.rs", ".list_objects_v2()")),
     ("CapturePolicy", "kms:Decrypt", Need::Line("capture/src/aws/objects.rs", ".get_object()")),
     ("CapturePolicy", "kms:GenerateDataKey", Need::Line("capture/src/aws/objects.rs", ".put_object()")),

@@ -3,6 +3,7 @@
 mod bad_input;
 mod cases;
 mod contract;
+mod exact;
 mod exactly_once;
 mod failover;
 mod faults;
@@ -17,6 +18,7 @@ mod ownership;
 mod policies;
 mod preflight;
 mod quarantine;
+mod random_values;
 mod replay;
 mod replication;
 mod resync;

@@ -11,13 +11,13 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::sleep;
 
-/// The other reading of every point that the documents leave open, and the other isolation level. The capture marks NULL in
-/// SUPER columns as in all others, so that point stays as it is.
+/// The other reading of every point that the documents leave open, and the other isolation level.
 fn other_settings() -> Value {
     json!({
         "isolation": "serializable",
         "open_points": {
             "quoted_fields_may_be_null": false,
+            "super_knows_null_as": false,
             "empty_super_is_null": true,
             "floats_may_be_special": true,
             "times_may_be_24": false,
@@ -35,7 +35,8 @@ fn other_settings() -> Value {
 
 #[tokio::test]
 async fn every_open_point_may_be_the_other_way_round() -> Result<()> {
-    let sandbox = Sandbox::up_with_redshift(&json!({ "settings": other_settings() }), "")?;
+    let config = "[types]\nsuper_null = \"empty\"\n";
+    let sandbox = Sandbox::up_with_redshift(&json!({ "settings": other_settings() }), config)?;
     let source = sandbox.source().await?;
     source
         .batch_execute(
@@ -61,6 +62,7 @@ async fn every_open_point_may_be_the_other_way_round() -> Result<()> {
             r#"UPDATE rich SET name = name || '!', f = 2 WHERE id IN (1, 3); UPDATE rich SET id = 40 WHERE id = 4;
                DELETE FROM rich WHERE id = 2; INSERT INTO rich (id) VALUES (2);
                DELETE FROM keyless WHERE ctid = (SELECT max(ctid) FROM keyless); UPDATE keyless SET a = 2 WHERE at IS NULL;
+               UPDATE rich SET doc = NULL WHERE id = 40; UPDATE rich SET doc = 'null' WHERE id = 3; UPDATE keyless SET doc = NULL WHERE a = 1;
                UPDATE "by text" SET v = 'w' WHERE k = 'a '; DELETE FROM "by text" WHERE k = '';
                ALTER TABLE rich ADD COLUMN extra text DEFAULT 'it''s new', DROP COLUMN many;
                UPDATE rich SET extra = 'changed' WHERE id = 1;

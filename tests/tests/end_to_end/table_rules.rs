@@ -8,12 +8,12 @@ use re_dms_tests::{Sandbox, run};
 use tokio_postgres::Client;
 
 /// One text of all rows, to be compared.
-async fn rows(client: &Client, sql: &str) -> Result<String> {
+pub(super) async fn rows(client: &Client, sql: &str) -> Result<String> {
     let sql = format!("SELECT COALESCE(string_agg(r, ' '), '') FROM ({sql}) AS q (r)");
     Ok(client.query_one(&sql, &[]).await?.get(0))
 }
 
-async fn columns(client: &Client, table: &str) -> Result<String> {
+pub(super) async fn columns(client: &Client, table: &str) -> Result<String> {
     let sql = "SELECT column_name::text FROM information_schema.columns \
                WHERE table_schema || '.' || table_name = '{table}' ORDER BY column_name";
     rows(client, &sql.replace("{table}", table)).await
@@ -40,14 +40,14 @@ async fn until_columns(sandbox: &Sandbox, table: &str, expected: &str) -> Result
     until(sandbox, &sql, expected).await
 }
 
-fn re_dms(sandbox: &Sandbox, arguments: &[&str]) -> Result<(bool, String)> {
+pub(super) fn re_dms(sandbox: &Sandbox, arguments: &[&str]) -> Result<(bool, String)> {
     let config = sandbox.text("capture_config")?.to_owned();
     let output = run("re_dms", &[arguments, &["--config", &config]].concat())?;
     let said = [output.stdout, output.stderr].concat();
     Ok((output.status.success(), String::from_utf8_lossy(&said).into_owned()))
 }
 
-async fn held(sandbox: &Sandbox) -> Result<String> {
+pub(super) async fn held(sandbox: &Sandbox) -> Result<String> {
     let deadline = Instant::now() + Duration::from_secs(120);
     loop {
         let status = sandbox.capture_status()?;

@@ -4,12 +4,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
+use re_dms_shared::manifest::Layout;
 
 use super::*;
 use crate::rows::tests::{RenderedLoad, unpacked, write_load};
 
 /// Two key columns and three others.
 const COLUMNS: &str = "AcBde";
+/// Where a row has what only Redshift knows of it: a column that the source has dropped.
+const KEPT: usize = 5;
 const KEY: [usize; 2] = [0, 2];
 const OTHERS: [usize; 3] = [1, 3, 4];
 
@@ -122,11 +125,12 @@ impl Source {
         match *event {
             Event::Write { key, values, changed, sent } => match self.rows.get(&key).cloned() {
                 None => {
-                    let row = row_of(key, values.map(|value| value.map(|value| value.to_string())));
+                    let mut row = row_of(key, values.map(|value| value.map(|value| value.to_string())));
                     let new = bytes_of(&row.iter().cloned().map(Some).collect::<Vec<_>>());
                     self.batch
                         .apply(&self.shape, ChangeKind::Insert { new: Tuple::from_checked(&new) })
                         .unwrap();
+                    row.push(None);
                     self.rows.insert(key, row);
                 }
                 Some(before) => self.update(&before, key, key, values, changed, sent),
@@ -166,9 +170,10 @@ impl Source {
         changed: [bool; 3],
         sent: Sent,
     ) {
-        let (after, shown) = changed_row(before, to, values, changed, sent == Sent::KeyAndToastedKey);
+        let (mut after, shown) = changed_row(before, to, values, changed, sent == Sent::KeyAndToastedKey);
         let (old_key, new) = (old_key(from), bytes_of(&shown));
-        let full = bytes_of(&before.iter().cloned().map(Some).collect::<Vec<_>>());
+        let full = bytes_of(&before[..KEPT].iter().cloned().map(Some).collect::<Vec<_>>());
+        after.push(before[KEPT].clone());
         let old = match sent {
             Sent::Full => Some(OldTuple::Full(Tuple::from_checked(&full))),
             Sent::Least if from == to => None,
@@ -215,8 +220,14 @@ impl Target {
         let keys: BTreeSet<_> = staged.iter().map(|row| (&row[2], &row[4])).collect();
         assert_eq!(keys.len(), staged.len(), "a key occurs at most once in a load");
 
+        let mut inserted = Vec::new();
         for row in of("dr") {
-            self.rows.retain(|target| !has_key(target, &row[2], &row[4]));
+            let gone: Vec<Row> =
+                self.rows.extract_if(.., |target| has_key(target, &row[2], &row[4])).collect();
+            if row[0].as_deref() == Some("r") {
+                let kept = gone.first().and_then(|row| row[KEPT].clone());
+                inserted.push([&row[2..], &[kept]].concat());
+            }
         }
         // One statement for each set: within it all rows change at the same time.
         for (number, present) in load.present_sets.iter().enumerate() {
@@ -234,7 +245,7 @@ impl Target {
                 assert_eq!(hits, 1, "an update finds its row");
             }
         }
-        let inserted: Vec<Row> = of("ir").into_iter().map(|row| row[2..].to_vec()).collect();
+        inserted.extend(of("i").into_iter().map(|row| [&row[2..], &[None]].concat()));
         self.rows.extend(inserted);
     }
 }
@@ -259,7 +270,8 @@ pub(super) fn staged_rows(load: &RenderedLoad) -> Vec<Row> {
     rows
 }
 
-fn check(events: &[Event]) {
+/// With `keeps`, a column is dropped on the source at the first cut, and kept in Redshift.
+fn check(events: &[Event], mut keeps: bool) {
     let mut source = Source { shape: shape(COLUMNS), rows: BTreeMap::new(), batch: Batch::new() };
     let mut target = Target::default();
     for event in events.iter().chain([&Event::Cut]) {
@@ -273,6 +285,15 @@ fn check(events: &[Event]) {
             let mut expected: Vec<Row> = source.rows.values().cloned().collect();
             expected.sort();
             assert_eq!(loaded, expected);
+            if std::mem::take(&mut keeps) {
+                let kept = source.shape.columns()[1].clone();
+                let shape = TableShape::clone(&source.shape).with_target(Layout::default(), vec![kept]);
+                source.shape = Arc::new(shape);
+                let label = |row: &Row| Some(format!("of {:?}", (&row[KEY[0]], &row[KEY[1]])));
+                for row in target.rows.iter_mut().chain(source.rows.values_mut()) {
+                    row[KEPT] = label(row);
+                }
+            }
         }
     }
 }
@@ -281,6 +302,11 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(3_000))]
     #[test]
     fn loads_end_where_the_changes_end(events in events()) {
-        check(&events);
+        check(&events, false);
+    }
+
+    #[test]
+    fn what_only_redshift_has_of_a_row_stays_with_it(events in events()) {
+        check(&events, true);
     }
 }

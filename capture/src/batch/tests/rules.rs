@@ -1,20 +1,32 @@
 //! The compaction table of the design, cell by cell, and key changes.
 
+use re_dms_shared::manifest::Layout;
+
 use super::*;
 
 /// Applies changes to a table with the key `A` and the columns b and c; `i`, `u`, `d` and a row, or `k old > new`.
 fn run_on(columns: &str, changes: &[&str]) -> Result<Vec<String>, BatchError> {
-    let shape = shape(columns);
+    run_with(&shape(columns), changes)
+}
+
+/// A table whose column d was dropped and is kept in Redshift.
+fn run_keeping(changes: &[&str]) -> Vec<String> {
+    let shape = TableShape::clone(&shape("Abc"));
+    let kept = shape.columns()[2].clone();
+    run_with(&Arc::new(shape.with_target(Layout::default(), vec![kept])), changes).unwrap()
+}
+
+fn run_with(shape: &Arc<TableShape>, changes: &[&str]) -> Result<Vec<String>, BatchError> {
     let mut batch = Batch::new();
     for change in changes {
         let (kind, rest) = change.split_once(' ').unwrap();
         match kind {
-            "i" => insert(&mut batch, &shape, rest)?,
-            "u" => update(&mut batch, &shape, rest)?,
-            "d" => delete(&mut batch, &shape, rest)?,
+            "i" => insert(&mut batch, shape, rest)?,
+            "u" => update(&mut batch, shape, rest)?,
+            "d" => delete(&mut batch, shape, rest)?,
             "k" => {
                 let (old, new) = rest.split_once(" > ").unwrap();
-                rekey(&mut batch, &shape, old, new)?;
+                rekey(&mut batch, shape, old, new)?;
             }
             other => panic!("{other}"),
         }
@@ -67,6 +79,21 @@ fn over_a_delete() {
     assert!(refusal(&["d 1 - -", "u 1 x y"]).contains("an earlier change took away"));
     assert_eq!(run(&["d 1 - -", "d 1 - -"]), ["d 1"]);
     assert_eq!(run(&["i 1 x y", "d 1 - -", "i 1 p q"]), ["r 1 p q"]);
+}
+
+#[test]
+fn where_redshift_keeps_columns_rows_take_them_along_and_leave_them_when_they_go() {
+    assert_eq!(run_keeping(&["k 1 - - > 2 x y"]), ["m 1 -> 2 x y"], "a move, though the row is whole");
+    assert_eq!(run_keeping(&["u 1 p q", "k 1 - - > 2 x y"]), ["m 1 -> 2 x y"]);
+    assert_eq!(
+        run_keeping(&["i 1 x y", "k 1 - - > 2 z ~"]),
+        ["i 1 x y", "m 1 -> 2 z y"],
+        "it is there first"
+    );
+    assert_eq!(run_keeping(&["d 1 - -", "i 1 x y"]), ["d 1", "i 1 x y"], "another row");
+    assert_eq!(run_keeping(&["d 2 - -", "k 1 - - > 2 x y"]), ["d 2", "m 1 -> 2 x y"]);
+    assert_eq!(run_keeping(&["k 1 - - > 2 x y", "k 2 - - > 3 x y"]), ["m 1 -> 2 x y", "m 2 -> 3 x y"]);
+    assert_eq!(run_keeping(&["u 1 x y"]), ["r 1 x y"], "the loader knows");
 }
 
 #[test]

@@ -1,10 +1,11 @@
 //! `re_dms segments`.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use re_dms_capture::checkpoint::{Request, checkpoint};
-use re_dms_capture::segments::{self, ListOptions, Point, TablePick};
+use re_dms_capture::segments::{self, ListOptions, Lost, Point, TablePick, tag_lost};
 
 use crate::{ConfigFile, Outcome, wait_for};
 
@@ -49,6 +50,18 @@ enum Command {
         #[arg(long, value_name = "FOLDER")]
         scratch: Option<PathBuf>,
     },
+    /// Tag what attempts left that died: files that nobody names, as `re_dms=expendable`, for a lifecycle rule of the bucket to
+    /// remove. A capture does so by itself for the segment that it begins with.
+    Clean {
+        #[command(flatten)]
+        config: ConfigFile,
+        /// Of what may still be named, only what is older than so many days.
+        #[arg(long, value_name = "DAYS", default_value_t = 7)]
+        older_than: u32,
+        /// Only count it.
+        #[arg(long)]
+        dry_run: bool,
+    },
     /// Show one segment: its steps and its receipt.
     Show {
         #[command(flatten)]
@@ -77,6 +90,12 @@ impl Segments {
                     "{} tables, {} rows as of segment {}, {}",
                     made.tables, made.rows, made.seq, made.end_lsn
                 );
+            }
+            Command::Clean { config, older_than, dry_run } => {
+                let min_age = Duration::from_secs(u64::from(older_than) * 86_400);
+                let Lost { files, bytes } = wait_for(tag_lost(&config.load()?, min_age, dry_run))??;
+                let done = if dry_run { "would be tagged" } else { "tagged as expendable" };
+                println!("{files} files, {bytes} bytes {done}");
             }
             Command::Show { config, seq, json } => {
                 println!("{}", wait_for(segments::show(&config.load()?, seq, json))??.trim_end());

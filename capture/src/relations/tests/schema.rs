@@ -134,6 +134,40 @@ fn a_name_goes_from_one_table_to_another() {
     assert_eq!(touch(&mut relations, 3, "v", &["a"]), [""; 0]);
 }
 
+/// Table 2 takes the name of table 1; what every look at a table finds its name to be is made up by `name_seen`.
+fn take_over(
+    (first, second): (&str, &str),
+    mut name_seen: impl FnMut(u32) -> &'static str + Send + 'static,
+) -> Vec<String> {
+    let source = Source::default();
+    let mut relations = source.relations(KnownTables::default());
+    source.set(1, first, &["a"]);
+    touch(&mut relations, 1, first, &["a"]);
+    let now = source.set(2, "other", &["a"]);
+    touch(&mut relations, 2, "other", &["a"]);
+    relations.look = Box::new(move |oid| {
+        let name = name_seen(oid).to_owned();
+        Ok(Some(TableNow { oid, name, ..now.clone() }))
+    });
+    let steps = touch(&mut relations, 2, second, &["a"]);
+    assert!(relations.is_unsettled(1), "it is looked at again");
+    steps
+}
+
+#[test]
+fn tables_that_exchange_names_between_two_looks_are_followed() {
+    // Each has the name when it is looked at, which it can't have had at once.
+    let steps = take_over(("t", "t"), |_| "t");
+    assert_eq!(steps, ["t > re_dms_moved_1: renamed or moved", "other > t: renamed or moved"]);
+    // Names that would become one were there a moment ago, and are not now.
+    let mut looks = 0;
+    let steps = take_over(("Orders", "orders"), move |oid| {
+        looks += 1;
+        if looks > 3 { "elsewhere" } else { ["Orders", "orders"][usize::from(oid == 2)] }
+    });
+    assert_eq!(steps, ["orders > re_dms_moved_1: renamed or moved", "other > orders: renamed or moved"]);
+}
+
 #[test]
 fn names_that_differ_in_case_only_are_refused() {
     let source = Source::default();
