@@ -16,6 +16,7 @@ use re_dms_shared::Lsn;
 use re_dms_shared::check::CheckRequest;
 use re_dms_shared::manifest::Manifest;
 use re_dms_shared::message::{Outcome, SegmentStaged, TableRequest};
+use re_dms_shared::remove::RemoveRequest;
 use re_dms_shared::s3_layout::SegmentLayout;
 use re_dms_shared::table_log::Quarantine;
 
@@ -129,6 +130,10 @@ impl<A: Statements, O: Objects> SegmentLoader for Loader<A, O> {
 
     async fn check(&self, request: &CheckRequest, deadline: Deadline) -> Result<(), LoadError> {
         self.answer_check(request, deadline).await
+    }
+
+    async fn remove(&self, request: &RemoveRequest, deadline: Deadline) -> Result<(), LoadError> {
+        self.remove_and_answer(request, deadline).await
     }
 
     async fn request(&self, request: &TableRequest, deadline: Deadline) -> Result<Done, LoadError> {

@@ -7,6 +7,7 @@ use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent, SqsMe
 use re_dms_shared::Lsn;
 use re_dms_shared::check::{self, CheckRequest};
 use re_dms_shared::message::{FORMAT, Outcome, SegmentAck, SegmentStaged, TableAction, TableRequest};
+use re_dms_shared::remove::{self, RemoveRequest};
 use re_dms_shared::table_log::Quarantine;
 use serde::Deserialize;
 use tracing::Instrument;
@@ -39,6 +40,13 @@ pub trait SegmentLoader: Send + Sync {
     fn check(
         &self,
         request: &CheckRequest,
+        deadline: Deadline,
+    ) -> impl Future<Output = Result<(), LoadError>> + Send;
+
+    /// Removes what a stream left in Redshift, and answers.
+    fn remove(
+        &self,
+        request: &RemoveRequest,
         deadline: Deadline,
     ) -> impl Future<Output = Result<(), LoadError>> + Send;
 }
@@ -103,6 +111,14 @@ impl<L: SegmentLoader, Q: Queues> Handler<L, Q> {
                     tracing::error!(%error, hint = error.hint(), "the check is not answered");
                 }
                 return Ok(1);
+            }
+            Ok(Message::Remove(request)) => {
+                let span = tracing::info_span!("remove", stream = request.stream);
+                let removed = self.loader.remove(request, deadline).instrument(span).await;
+                if let Err(error) = &removed {
+                    self.report(error, None).await;
+                }
+                return removed.map(|()| 1);
             }
             Err(Unusable { error, message }) => {
                 let error = error();
@@ -270,6 +286,7 @@ enum Message {
     Segment(SegmentStaged),
     Request(TableRequest),
     Check(CheckRequest),
+    Remove(RemoveRequest),
 }
 
 /// A body that is no message for this loader; with as much of a message as there is to answer to.
@@ -298,6 +315,9 @@ fn parse(body: &str) -> Result<Message, Unusable> {
         }
         Ok(Head { request: Some(word), .. }) if word == check::REQUEST => {
             serde_json::from_str(body).map(Message::Check).map_err(malformed)
+        }
+        Ok(Head { request: Some(word), .. }) if word == remove::REQUEST => {
+            serde_json::from_str(body).map(Message::Remove).map_err(malformed)
         }
         Ok(Head { request: Some(_), .. }) => {
             serde_json::from_str(body).map(Message::Request).map_err(malformed)

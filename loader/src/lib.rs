@@ -21,6 +21,7 @@ mod model;
 pub mod objects;
 pub mod queues;
 pub mod receipt;
+pub mod remove;
 pub mod resume;
 pub mod runner;
 pub mod sql_error;

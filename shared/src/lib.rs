@@ -12,6 +12,7 @@ pub mod manifest;
 pub mod message;
 pub mod metrics;
 pub mod names;
+pub mod remove;
 pub mod s3_layout;
 pub mod sql;
 pub mod status;

@@ -3,6 +3,7 @@
 mod bad_input;
 mod cases;
 mod contract;
+mod destroy;
 mod exactly_once;
 mod failover;
 mod faults;

@@ -2,6 +2,7 @@
 
 mod bars;
 mod check;
+mod destroy;
 mod init;
 mod logging;
 mod plan;
@@ -35,6 +36,7 @@ enum Command {
     Init(Box<init::Init>),
     Segments(segments::Segments),
     Replay(replay::Replay),
+    Destroy(destroy::Destroy),
 }
 
 /// What a command comes to: whatever went wrong is told as it prints itself.
@@ -65,6 +67,7 @@ fn main() -> ExitCode {
         Command::Init(init) => init.execute(),
         Command::Segments(segments) => segments.execute(),
         Command::Replay(replay) => replay.execute(),
+        Command::Destroy(destroy) => destroy.execute(),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
