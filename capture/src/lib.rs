@@ -28,10 +28,13 @@ pub mod init;
 mod lasting;
 mod look_around;
 pub mod metrics;
+#[cfg(test)]
+mod older_files;
 pub mod overview;
 pub mod persist;
 pub mod pgoutput;
 pub mod progress;
+pub mod pulse;
 pub mod receive;
 pub mod relations;
 pub mod replay;
@@ -53,3 +56,4 @@ pub mod tables;
 mod threads;
 pub mod tls;
 pub mod wal;
+mod watchdog;

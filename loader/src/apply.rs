@@ -19,6 +19,7 @@ use re_dms_shared::message::{Outcome, SegmentStaged, TableRequest};
 use re_dms_shared::remove::RemoveRequest;
 use re_dms_shared::s3_layout::SegmentLayout;
 use re_dms_shared::table_log::Quarantine;
+use re_dms_telemetry::traces::Tracer;
 
 use crate::config::ApplySettings;
 use crate::deadline::Deadline;
@@ -32,6 +33,7 @@ use crate::runner::Runner;
 use crate::staging;
 use crate::statements::Statements;
 use crate::table_log;
+use crate::traces::LoadSpans;
 pub(crate) use attempt::change_before;
 pub(crate) use catalog::catalog;
 pub(crate) use group::all_steps;
@@ -45,6 +47,7 @@ pub struct Loader<A, O> {
     pub(crate) settings: ApplySettings,
     /// Streams whose old staging tables were looked for since the function's start.
     swept: Mutex<BTreeSet<String>>,
+    tracer: Tracer,
 }
 
 /// What became of a segment that did not fail.
@@ -84,48 +87,14 @@ impl Segment {
 
 impl<A: Statements, O: Objects> SegmentLoader for Loader<A, O> {
     async fn load(&self, messages: &[SegmentStaged], deadline: Deadline) -> Result<Vec<Loaded>, LoadError> {
-        let started = Instant::now();
         let Some(first) = messages.first() else { return Ok(Vec::new()) };
-        check_stream(&first.stream)?;
-        let runner = Runner::new(&self.api, deadline);
-        // The catalog is asked for beside the ledger, though a segment that is not next won't need it: most are.
-        let prepared = async {
-            let segments = self.segments(messages).await?;
-            let catalog = catalog(&runner, &all_steps(&segments)).await;
-            Ok::<_, LoadError>((segments, catalog))
-        };
-        let (prepared, reading, log) = tokio::join!(
-            prepared,
-            ledger::read(&runner, &first.stream, &first.epoch),
-            table_log::read_existing(&runner, &first.stream, &first.epoch, first.seq)
-        );
-        let ((segments, catalog), reading, log) = (prepared?, reading?, log?);
-        let mut log = match log {
-            Some(log) => log,
-            // Only now: the ledger's reader may have been making their schema.
-            None => table_log::create(&runner, &first.stream).await?,
-        };
-        let (manifest, sha256) = (&segments[0].manifest, &segments[0].manifest_sha256);
-        let (done, outcome) = match reading.place(manifest, sha256)? {
-            Place::Next => self.apply(&runner, &segments, &catalog?, &reading, &mut log).await?,
-            Place::Loaded => (1, Outcome::AlreadyLoaded),
-            Place::Gap { missing } => (1, Outcome::Gap { missing }),
-        };
-        let duration = started.elapsed();
-        self.sweep(&runner, &segments[done.saturating_sub(1)].manifest, &outcome).await;
-        let mut loaded = Vec::new();
-        for segment in &segments[..done] {
-            if !matches!(outcome, Outcome::Gap { .. }) {
-                let this_time = (outcome == Outcome::Loaded).then_some(duration);
-                self.write_receipt(segment, this_time).await;
-            }
-            let manifest = &segment.manifest;
-            let (end_lsn, rows) = (manifest.end_lsn, plan::queries::rows(manifest));
-            let (outcome, quarantine) = (outcome.clone(), log.told());
-            let (bytes, first_commit) = (group::files_bytes(manifest), manifest.first_commit_time);
-            loaded.push(Loaded { outcome, end_lsn, rows, bytes, first_commit, duration, quarantine });
+        let spans = LoadSpans::begin(&self.tracer, first);
+        let runner = Runner::new(&self.api, deadline).traced(spans.clone());
+        let outcome = self.load_group(&runner, first, messages).await;
+        if let Some(spans) = spans {
+            spans.end(messages, &outcome);
         }
-        Ok(loaded)
+        outcome
     }
 
     async fn check(&self, request: &CheckRequest, deadline: Deadline) -> Result<(), LoadError> {
@@ -145,7 +114,61 @@ impl<A: Statements, O: Objects> Loader<A, O> {
     /// Loads through `api` what lies in `objects`.
     #[must_use]
     pub fn new(api: A, objects: O, settings: ApplySettings) -> Self {
-        Self { api, objects, settings, swept: Mutex::default() }
+        Self { api, objects, settings, swept: Mutex::default(), tracer: Tracer::default() }
+    }
+
+    /// Hands in spans there.
+    #[must_use]
+    pub fn traced(self, tracer: Tracer) -> Self {
+        Self { tracer, ..self }
+    }
+
+    async fn load_group(
+        &self,
+        runner: &Runner<'_, A>,
+        first: &SegmentStaged,
+        messages: &[SegmentStaged],
+    ) -> Result<Vec<Loaded>, LoadError> {
+        let started = Instant::now();
+        check_stream(&first.stream)?;
+        // The catalog is asked for beside the ledger, though a segment that is not next won't need it: most are.
+        let prepared = async {
+            let segments = self.segments(messages).await?;
+            let catalog = catalog(runner, &all_steps(&segments)).await;
+            Ok::<_, LoadError>((segments, catalog))
+        };
+        let (prepared, reading, log) = tokio::join!(
+            prepared,
+            ledger::read(runner, &first.stream, &first.epoch),
+            table_log::read_existing(runner, &first.stream, &first.epoch, first.seq)
+        );
+        let ((segments, catalog), reading, log) = (prepared?, reading?, log?);
+        let mut log = match log {
+            Some(log) => log,
+            // Only now: the ledger's reader may have been making their schema.
+            None => table_log::create(runner, &first.stream).await?,
+        };
+        let (manifest, sha256) = (&segments[0].manifest, &segments[0].manifest_sha256);
+        let (done, outcome) = match reading.place(manifest, sha256)? {
+            Place::Next => self.apply(runner, &segments, &catalog?, &reading, &mut log).await?,
+            Place::Loaded => (1, Outcome::AlreadyLoaded),
+            Place::Gap { missing } => (1, Outcome::Gap { missing }),
+        };
+        let duration = started.elapsed();
+        self.sweep(runner, &segments[done.saturating_sub(1)].manifest, &outcome).await;
+        let mut loaded = Vec::new();
+        for segment in &segments[..done] {
+            if !matches!(outcome, Outcome::Gap { .. }) {
+                let this_time = (outcome == Outcome::Loaded).then_some(duration);
+                self.write_receipt(segment, this_time).await;
+            }
+            let manifest = &segment.manifest;
+            let (end_lsn, rows) = (manifest.end_lsn, plan::queries::rows(manifest));
+            let (outcome, quarantine) = (outcome.clone(), log.told());
+            let (bytes, first_commit) = (group::files_bytes(manifest), manifest.first_commit_time);
+            loaded.push(Loaded { outcome, end_lsn, rows, bytes, first_commit, duration, quarantine });
+        }
+        Ok(loaded)
     }
 
     /// Once in a function's life: what died before left no trace elsewhere, and the log's past grows slowly.

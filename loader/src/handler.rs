@@ -1,7 +1,7 @@
 //! One invocation: messages in order, the first failure ends it, and it and all after it go back to the queue.
 
 use std::future::Future;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent, SqsMessage};
 use re_dms_shared::Lsn;
@@ -9,6 +9,7 @@ use re_dms_shared::check::{self, CheckRequest};
 use re_dms_shared::message::{FORMAT, Outcome, SegmentAck, SegmentStaged, TableAction, TableRequest};
 use re_dms_shared::remove::{self, RemoveRequest};
 use re_dms_shared::table_log::Quarantine;
+use re_dms_telemetry::traces::Tracer;
 use serde::Deserialize;
 use tracing::Instrument;
 
@@ -18,6 +19,7 @@ use crate::error::{LoadError, Retry};
 use crate::metrics::Meter;
 use crate::queues::Queues;
 use crate::resume::Done;
+use crate::traces::trace_of;
 
 /// Loads segments.
 pub trait SegmentLoader: Send + Sync {
@@ -57,19 +59,26 @@ pub struct Handler<L, Q> {
     loader: L,
     queues: Q,
     meter: Option<Meter>,
+    tracer: Tracer,
 }
 
 impl<L: SegmentLoader, Q: Queues> Handler<L, Q> {
     /// Segments go to `loader`, acknowledgements to `queues`.
     #[must_use]
     pub fn new(loader: L, queues: Q) -> Self {
-        Self { loader, queues, meter: None }
+        Self { loader, queues, meter: None, tracer: Tracer::default() }
     }
 
     /// Tells this one what became of segments.
     #[must_use]
     pub fn measured_by(self, meter: Option<Meter>) -> Self {
         Self { meter, ..self }
+    }
+
+    /// Hands in spans there.
+    #[must_use]
+    pub fn traced(self, tracer: Tracer) -> Self {
+        Self { tracer, ..self }
     }
 
     /// Handles the messages of one invocation.
@@ -171,7 +180,11 @@ impl<L: SegmentLoader, Q: Queues> Handler<L, Q> {
         }
         let quarantine = Some(quarantine.clone());
         let told = Told { end_lsn: *end_lsn, rows: *rows, duration_ms, quarantine };
+        let began = SystemTime::now();
         self.acknowledge(Sender::of(message), outcome.clone(), told).await;
+        if self.tracer.is_on() {
+            self.tracer.send(trace_of(message).span("acknowledge", began).with("re_dms.segment", seq));
+        }
     }
 
     /// A request that fails for good is answered and done with: whoever asked may ask again.

@@ -28,6 +28,7 @@ pub mod sql_error;
 pub mod staging;
 pub mod statements;
 pub mod table_log;
+pub mod traces;
 pub mod transaction;
 
 pub use error::LoadError;

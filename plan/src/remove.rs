@@ -31,7 +31,7 @@ mod tests {
             tables: vec![RemovedTable { schema: "shop".to_owned(), name: "odd \"name".to_owned() }],
             records,
         };
-        let table = r#"DROP TABLE IF EXISTS "shop"."odd ""name""#.to_owned() + "\"";
+        let table = r#"DROP TABLE IF EXISTS "shop"."odd ""name""#.to_owned();
         assert_eq!(statements(&request(false)), [table.clone()]);
         let records = [
             r#"DROP TABLE IF EXISTS "re_dms"."ledger_main""#.to_owned(),

@@ -2,6 +2,7 @@
 
 mod by_table;
 mod layout;
+mod older_formats;
 mod policies;
 mod quarantine;
 mod resync;

@@ -17,6 +17,7 @@ pub mod s3_layout;
 pub mod sql;
 pub mod status;
 pub mod table_log;
+pub mod trace;
 pub mod types;
 
 pub use epoch::Epoch;

@@ -151,6 +151,7 @@ async fn the_first_failure_returns_itself_and_all_after_it() {
 #[tokio::test]
 async fn a_check_is_asked_once_whatever_becomes_of_it() {
     let check = |rows: u64| CheckRequest {
+        schemas: Vec::new(),
         format: 1,
         request: "check".into(),
         stream: "main".into(),

@@ -3,8 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
-use re_dms_tests::{Aws, Sandbox, run, signal, wait_for_end};
-use rustix::process::Signal;
+use re_dms_tests::{Aws, Sandbox, Signal, run, signal, wait_for_end};
 use serde_json::json;
 use tokio_postgres::Client;
 

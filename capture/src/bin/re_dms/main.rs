@@ -11,6 +11,7 @@ mod run;
 mod segments;
 mod status;
 mod tables;
+mod traces;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
