@@ -30,4 +30,5 @@ mod stress;
 mod table_rules;
 mod traces;
 mod types;
+mod upgrade;
 mod versions;
