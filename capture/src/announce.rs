@@ -2,16 +2,18 @@
 //! announced again. Acknowledgements are hints; receipts on S3 say the same when they are lost.
 
 mod tables;
+mod times;
 mod window;
 
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use re_dms_shared::Epoch;
 use re_dms_shared::manifest::sha256_hex;
 use re_dms_shared::message::{Outcome, SegmentAck, SegmentStaged};
 use re_dms_shared::metrics::catalogue::LOAD_SECONDS;
 use re_dms_shared::s3_layout::StreamLayout;
+use re_dms_telemetry::traces::Span;
 use tokio::sync::mpsc;
 
 use crate::aws::{Objects, Queues};
@@ -20,8 +22,9 @@ use crate::flight::Flight;
 use crate::history::History;
 use crate::progress::{Progress, Snapshot};
 use crate::retry::Backoff;
-use crate::stage::{StreamIdentity, publish};
+use crate::stage::{StreamIdentity, publish, span};
 pub use tables::TableNews;
+pub use times::Times;
 pub use window::News;
 use window::Window;
 
@@ -53,6 +56,8 @@ pub struct Announcer {
     pub flight: Arc<Mutex<Flight>>,
     /// Without news of the next segment for this long, it is announced again; then after pauses that grow.
     pub resend_after: Duration,
+    /// When segments were announced.
+    pub times: Times,
 }
 
 impl Announcer {
@@ -140,9 +145,14 @@ impl Announcer {
         // within the queue's five minutes of deduplication.
         let id = format!("{}:{}:{}", segment.epoch, segment.seq, uuid::Uuid::new_v4());
         let id = sha256_hex(id.as_bytes());
+        let began = SystemTime::now();
         let sent = crate::retry::until_done(&self.progress, || self.queues.announce(segment, &id)).await;
         match sent {
-            Ok(()) => tracing::debug!(segment = segment.seq, "announced"),
+            Ok(()) => {
+                tracing::debug!(segment = segment.seq, "announced");
+                span(&self.progress, (&segment.epoch, segment.seq), "announce", began, |span| span);
+                self.times.announced(segment.seq);
+            }
             Err(error) => tracing::error!(segment = segment.seq, %error, "can't be announced"),
         }
     }
@@ -231,6 +241,10 @@ impl Announcer {
                     self.progress.counted().observe(&LOAD_SECONDS, seconds);
                 }
                 publish(&self.flight, &self.progress, |flight| flight.loaded(ack.seq, ack.end_lsn));
+                if let Some(announced) = self.times.loaded(ack.seq) {
+                    let rows = |span: Span| span.with("re_dms.rows", ack.rows);
+                    span(&self.progress, (&ack.epoch, ack.seq), "wait for the loader", announced, rows);
+                }
                 tracing::info!(segment = ack.seq, lsn = %ack.end_lsn, rows = ack.rows, duration_ms = ack.duration_ms, "loaded");
                 self.progress.succeeded(Who::Loader);
                 Some(News::Loaded(ack.seq))

@@ -1,5 +1,6 @@
 //! Thin wrappers around S3 and SQS: the AWS SDK's types end here.
 
+mod delete;
 mod describe;
 mod objects;
 mod queues;
@@ -12,6 +13,7 @@ use aws_credential_types::Credentials;
 
 use crate::config::AwsConfig;
 
+pub use delete::FolderSize;
 pub use describe::{DescribedObject, DescribedQueue};
 pub use objects::{Objects, PutOnce, StoredObject};
 pub use queues::{AckQueue, Queues, ReceivedAck};

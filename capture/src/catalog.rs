@@ -9,6 +9,8 @@ use tokio::sync::Mutex;
 
 use crate::config::{Config, SourceConfig};
 use crate::error::{Error, Result};
+use crate::progress::Progress;
+use crate::pulse::{Part, Wait};
 use crate::relations::{AskCatalog, AskTypes, KnownTables, Look, Relations};
 use crate::retry::Backoff;
 use crate::source::Source;
@@ -19,12 +21,24 @@ pub(crate) struct Catalog {
     config: Arc<SourceConfig>,
     runtime: Handle,
     kept: Arc<Mutex<Option<Source>>>,
+    /// Where the collector says that it waits for the source.
+    progress: Option<Arc<Progress>>,
 }
 
 impl Catalog {
     /// Belongs to the runtime that this is called on.
     pub(crate) fn new(config: &SourceConfig) -> Self {
-        Self { config: Arc::new(config.clone()), runtime: Handle::current(), kept: Arc::default() }
+        Self {
+            config: Arc::new(config.clone()),
+            runtime: Handle::current(),
+            kept: Arc::default(),
+            progress: None,
+        }
+    }
+
+    /// Says there that the collector waits, while it does.
+    pub(crate) fn watched(self, progress: Arc<Progress>) -> Self {
+        Self { progress: Some(progress), ..self }
     }
 
     /// Tables' shapes as the configuration wants them, beginning with what is `known`, and asking this catalog.
@@ -67,6 +81,8 @@ impl Catalog {
 
     /// Asks until there is an answer; over a new connection if the last one failed.
     fn ask<T>(&self, question: &impl AsyncFn(&Source) -> Result<T>) -> Result<T> {
+        let _waiting =
+            self.progress.as_ref().map(|progress| progress.pulse(Part::Collector).waits_for(Wait::Source));
         self.runtime.block_on(async {
             let mut kept = self.kept.lock().await;
             let mut backoff = Backoff::new();

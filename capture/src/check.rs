@@ -51,8 +51,15 @@ pub async fn check(config: &Config, loader_patience: Option<Duration>) -> Report
     findings.extend(told);
     match loader_patience {
         Some(patience) if stored.usable && segments.is_some() => {
-            let probe =
-                loader::Probe { config, objects: &objects, queues: &queues, layout: &layout, id: &id };
+            let targets = tables::targets(config).await;
+            let probe = loader::Probe {
+                config,
+                objects: &objects,
+                queues: &queues,
+                layout: &layout,
+                id: &id,
+                targets: &targets,
+            };
             findings.extend(probe.ask(patience, segments.unwrap_or_default().visibility).await);
         }
         Some(_) => findings.push(Finding::error(

@@ -22,6 +22,7 @@ use crate::config::AdvanceOn;
 use crate::error::{Error, Result, Who};
 use crate::pgoutput::{self, Commit, LogicalMessage, Message};
 use crate::progress::Progress;
+use crate::pulse::{Part, Wait};
 use crate::relations::{DDL, LOOKED, Relations, SchemaStep};
 use crate::resync::REQUESTS;
 use crate::retention::Retention;
@@ -138,6 +139,7 @@ impl Collector {
     /// What can't be understood or held. The local WAL still has it.
     pub fn run(mut self, input: &Receiver<Vec<Input>>) -> Result<()> {
         loop {
+            self.progress.pulse(Part::Collector).beat();
             let wait =
                 self.open.map_or(LOOK_UP, |open| (open.due - Instant::now().min(open.due)).min(LOOK_UP));
             let received = input.recv_timeout(wait);
@@ -205,8 +207,17 @@ impl Collector {
         self.relations.begin(xid, commit.commit_lsn, body.descriptions())?;
         self.commit_lsn = commit.commit_lsn;
         let mut changes = if passed_over { 0 } else { u64::from(self.place_resyncs(commit.commit_lsn)?) };
-        for frame in self.read_back.frames(body)? {
-            let frame = frame?;
+        let progress = Arc::clone(&self.progress);
+        let pulse = progress.pulse(Part::Collector);
+        let on_disk = body.is_on_disk();
+        let mut frames = self.read_back.frames(body)?;
+        loop {
+            let next = {
+                let _reading = on_disk.then(|| pulse.waits_for(Wait::Disk));
+                frames.next()
+            };
+            let Some(frame) = next.transpose()? else { break };
+            pulse.beat();
             if passed_over {
                 match decode(&frame.payload, frame.in_block)? {
                     Message::Relation(relation) => self.relations.learn(&relation)?,
@@ -398,6 +409,7 @@ impl Collector {
 
     /// Waits while the stager is busy: that is what bounds memory.
     fn hand_on(&self, item: StageItem) -> Result<()> {
+        let _waiting = self.progress.pulse(Part::Collector).waits_for(Wait::Next);
         self.out.blocking_send(item).map_err(|_| {
             Error::fatal(
                 Who::Stream,

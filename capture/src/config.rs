@@ -17,7 +17,9 @@ mod slot;
 mod source;
 mod tables;
 mod target;
+mod traces;
 mod units;
+mod watchdog;
 
 use std::path::{Path, PathBuf};
 
@@ -36,7 +38,9 @@ pub use slot::{AdvanceOn, Failover, SlotConfig};
 pub use source::SourceConfig;
 pub use tables::{SchemaChanges, TableRules, TableSettings, WantedDistribution};
 pub use target::TargetNames;
+pub use traces::TracesConfig;
 pub use units::ByteSize;
+pub use watchdog::WatchdogConfig;
 
 /// Everything that a stream's capture needs to know.
 #[derive(Clone, Debug)]
@@ -69,6 +73,10 @@ pub struct Config {
     pub metrics: MetricsConfig,
     /// Whom errors are reported to.
     pub errors: ErrorsConfig,
+    /// Where traces go.
+    pub traces: TracesConfig,
+    /// When it calls itself stalled.
+    pub watchdog: WatchdogConfig,
 }
 
 impl Config {
@@ -119,6 +127,8 @@ fn read(reader: &mut Reader) -> Option<Config> {
     let log = LogConfig::read(reader);
     let metrics = MetricsConfig::read(reader);
     let errors = ErrorsConfig::read(reader);
+    let traces = TracesConfig::read(reader);
+    let watchdog = WatchdogConfig::read(reader);
     Some(Config {
         stream: stream?,
         data_dir: data_dir?,
@@ -134,6 +144,8 @@ fn read(reader: &mut Reader) -> Option<Config> {
         log,
         metrics,
         errors,
+        traces,
+        watchdog,
     })
 }
 

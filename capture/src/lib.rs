@@ -5,7 +5,8 @@
 //! [`relations`] and the [`batch`], [`stage`] over [`rows`], and [`announce`]. What the stream was before this process
 //! is found by [`start`] and [`history`]; what the source held before the stream comes by the initial [`copy`], and again
 //! by [`resync`]; [`init`] prepares a source. What is on S3 is read by [`segments`] and loaded again by [`replay`], which
-//! [`checkpoint`] keeps short. How the source is reached is [`tls`]'s and [`credentials`]' business.
+//! [`checkpoint`] keeps short. What all of them
+//! left behind is removed by [`destroy`]. How the source is reached is [`tls`]'s and [`credentials`]' business.
 
 pub mod announce;
 pub mod aws;
@@ -17,6 +18,7 @@ pub mod collect;
 pub mod config;
 pub mod copy;
 pub mod credentials;
+pub mod destroy;
 pub mod error;
 pub mod flight;
 pub mod foresee;
@@ -26,10 +28,13 @@ pub mod init;
 mod lasting;
 mod look_around;
 pub mod metrics;
+#[cfg(test)]
+mod older_files;
 pub mod overview;
 pub mod persist;
 pub mod pgoutput;
 pub mod progress;
+pub mod pulse;
 pub mod receive;
 pub mod relations;
 pub mod replay;
@@ -51,3 +56,4 @@ pub mod tables;
 mod threads;
 pub mod tls;
 pub mod wal;
+mod watchdog;

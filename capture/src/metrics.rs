@@ -15,6 +15,7 @@ use re_dms_shared::Lsn;
 use re_dms_shared::manifest::{Action, Load, Manifest, RowCounts};
 use re_dms_shared::metrics::{Registry, catalogue as is};
 use re_dms_shared::status::CopyStatus;
+use re_dms_telemetry::traces::Tracer;
 use tokio::sync::watch;
 
 use crate::error::{Error, Result};
@@ -29,6 +30,8 @@ pub struct Meter {
     pub stream: String,
     registry: Arc<Registry>,
     run: Mutex<Option<Run>>,
+    /// Where spans go, if anywhere.
+    pub tracer: Tracer,
 }
 
 /// The progress that is followed, and how much of its counters is counted already.
@@ -44,7 +47,13 @@ impl Meter {
     #[must_use]
     pub fn new(stream: &str) -> Self {
         let registry = Arc::new(Registry::new(is::CAPTURE));
-        Self { stream: stream.to_owned(), registry, run: Mutex::default() }
+        Self { stream: stream.to_owned(), registry, run: Mutex::default(), tracer: Tracer::default() }
+    }
+
+    /// Hands in spans there.
+    #[must_use]
+    pub fn tracing(self, tracer: Tracer) -> Self {
+        Self { tracer, ..self }
     }
 
     /// Where it is counted.
@@ -77,6 +86,12 @@ impl Meter {
     #[must_use]
     pub fn is_streaming(&self) -> bool {
         self.lock().as_ref().is_some_and(|run| run.progress.borrow().streaming)
+    }
+
+    /// What hangs, if anything does.
+    #[must_use]
+    pub fn stalled(&self) -> Option<String> {
+        self.lock().as_ref().and_then(|run| run.progress.borrow().stalled.clone())
     }
 
     /// The values now.
@@ -118,6 +133,8 @@ fn gauges(registry: &Registry, now: &Snapshot) {
     registry.set(&is::CONFIRMED_LSN, lsn(now.confirmed.0));
     registry.set(&is::SERVER_WAL_END_LSN, lsn(now.server_wal_end));
     registry.set(&is::STREAMING, yes(now.streaming));
+    registry.set(&is::STALLED, yes(now.stalled.is_some()));
+    registry.set(&is::HELD_UP, yes(now.waits.is_some()));
     registry.set(&is::DISK_FULL, yes(now.disk_full));
     registry.set(&is::SEGMENTS_IN_FLIGHT, now.segments_in_flight() as f64);
     registry.set(&is::SEGMENTS_STAGED, now.segments_staged as f64);

@@ -15,6 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::collect::Input;
 use crate::error::{Error, Result, Who};
 use crate::progress::Progress;
+use crate::pulse::{Part, Wait};
 use crate::replication::Event;
 use crate::retention::Retention;
 use crate::wal::{LocalWal, RecordKind, WalError, WalPosition};
@@ -114,13 +115,18 @@ impl Persister {
     /// If the disk fails, or the collector ended.
     pub fn run(mut self, mut arrivals: mpsc::Receiver<Arrival>) -> Result<()> {
         self.replay()?;
-        while let Some(first) = arrivals.blocking_recv() {
+        while let Some(first) = self.next(&mut arrivals) {
             let mut inputs = self.append(first)?;
             for _ in 1..GROUPS_AT_ONCE {
                 let Ok(next) = arrivals.try_recv() else { break };
                 inputs.extend(self.append(next)?);
             }
-            if self.sync(&arrivals)? == Synced::Stopped {
+            let synced = {
+                let progress = Arc::clone(&self.progress);
+                let _waiting = progress.pulse(Part::LocalWal).waits_for(Wait::Disk);
+                self.sync(&arrivals)?
+            };
+            if synced == Synced::Stopped {
                 return Ok(());
             }
             self.publish(&inputs);
@@ -130,12 +136,18 @@ impl Persister {
         Ok(())
     }
 
+    fn next(&self, arrivals: &mut mpsc::Receiver<Arrival>) -> Option<Arrival> {
+        let _waiting = self.progress.pulse(Part::LocalWal).waits_for(Wait::Input);
+        arrivals.blocking_recv()
+    }
+
     fn replay(&mut self) -> Result<()> {
         let records = self.wal.records().map_err(|error| disk(&error))?;
         let mut group = Vec::new();
         let mut bytes = 0;
         for record in records {
             let record = record.map_err(|error| disk(&error))?;
+            self.progress.pulse(Part::LocalWal).beat();
             let input = match record.kind {
                 RecordKind::SessionStart => {
                     self.begin_session();
@@ -258,6 +270,7 @@ impl Persister {
 
     /// Waits while the collector is busy: that is what bounds memory.
     fn hand_on(&self, inputs: Vec<Input>) -> Result<()> {
+        let _waiting = self.progress.pulse(Part::LocalWal).waits_for(Wait::Next);
         self.out.send(inputs).map_err(|_| {
             Error::fatal(
                 Who::Stream,
@@ -273,6 +286,8 @@ impl Persister {
         if self.place != PlaceInStream::Between || !self.file_is_full() {
             return Ok(());
         }
+        let progress = Arc::clone(&self.progress);
+        let _waiting = progress.pulse(Part::LocalWal).waits_for(Wait::Disk);
         match self.wal.rotate() {
             Ok(()) => {
                 self.look_at = SMALL_FILE_BYTES;
@@ -301,6 +316,7 @@ impl Persister {
     /// Removes the files that nobody needs.
     fn forget(&mut self) -> Result<()> {
         if let Some(position) = self.retention.reached(self.progress.forgettable()) {
+            let _waiting = self.progress.pulse(Part::LocalWal).waits_for(Wait::Disk);
             self.wal.remove_before(position).map_err(|error| disk(&error))?;
         }
         Ok(())

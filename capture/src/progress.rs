@@ -9,10 +9,12 @@ use re_dms_shared::lsn::{Confirmed, Durable, Loaded, Received, Staged};
 use re_dms_shared::metrics::{Registry, catalogue};
 use re_dms_shared::status::{CopyStatus, ResumeError, ResyncStatus};
 use re_dms_shared::table_log::Quarantine;
+use re_dms_telemetry::traces::Tracer;
 use tokio::sync::watch;
 
 use crate::config::AdvanceOn;
 use crate::error::Who;
+use crate::pulse::{Part, Pulse};
 
 /// A moment's state.
 #[derive(Clone, Debug, Default)]
@@ -65,6 +67,10 @@ pub struct Snapshot {
     pub quarantine: Quarantine,
     /// Why the last quarantine that was to be ended was not.
     pub resume_error: Option<ResumeError>,
+    /// The part of the capture that hangs, with a hint, while it does.
+    pub stalled: Option<String>,
+    /// What has been waited for for long, with a hint, while it is.
+    pub waits: Option<String>,
     /// What works and will not for long, with its hint, while it lasts.
     pub warning: Option<String>,
     /// The initial copy, while it goes on.
@@ -148,6 +154,8 @@ impl Snapshot {
 pub struct Progress {
     state: watch::Sender<Snapshot>,
     counted: Arc<Registry>,
+    pulses: [Pulse; Part::ALL.len()],
+    tracer: Tracer,
 }
 
 impl Progress {
@@ -155,7 +163,12 @@ impl Progress {
     #[must_use]
     pub fn new(mut start: Snapshot) -> Self {
         start.heard();
-        Self { state: watch::Sender::new(start), counted: Arc::default() }
+        Self {
+            state: watch::Sender::new(start),
+            counted: Arc::default(),
+            pulses: Default::default(),
+            tracer: Tracer::default(),
+        }
     }
 
     /// Counts there what is not in the snapshot.
@@ -164,10 +177,28 @@ impl Progress {
         Self { counted, ..self }
     }
 
+    /// Hands in spans there.
+    #[must_use]
+    pub fn tracing(self, tracer: Tracer) -> Self {
+        Self { tracer, ..self }
+    }
+
+    /// Where the parts tell how long what they do takes.
+    #[must_use]
+    pub fn tracer(&self) -> &Tracer {
+        &self.tracer
+    }
+
     /// Where the parts count what they do.
     #[must_use]
     pub fn counted(&self) -> &Registry {
         &self.counted
+    }
+
+    /// A part's signs of life.
+    #[must_use]
+    pub fn pulse(&self, part: Part) -> &Pulse {
+        &self.pulses[part as usize]
     }
 
     /// Follows all changes.

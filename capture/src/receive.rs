@@ -14,6 +14,7 @@ use crate::credentials;
 use crate::error::{Error, Result, Who};
 use crate::persist::Arrival;
 use crate::progress::Progress;
+use crate::pulse::{Part, Wait};
 use crate::replication::{
     ConnectParams, Event, ReplicationClient, ReplicationError, ReplicationReader, ReplicationStream,
     ReplicationWriter, StartOptions,
@@ -94,6 +95,7 @@ impl Receiver {
                     tracing::warn!(%error, %lsn, retry_in_ms = pause.as_millis(), "the replication connection ended");
                     self.progress.failing(error.who, error.to_string());
                     self.progress.counted().add(&RECONNECTS, &[], 1);
+                    let _waiting = self.progress.pulse(Part::Receiver).waits_for(Wait::Source);
                     tokio::select! {
                         () = tokio::time::sleep(pause) => {}
                         _ = self.stop.wait_for(|&stop| stop) => return Ok(()),
@@ -132,6 +134,8 @@ impl Receiver {
     }
 
     async fn connect(&mut self) -> Result<Option<(ReplicationStream, Lsn, Patience)>> {
+        let progress = Arc::clone(&self.progress);
+        let _waiting = progress.pulse(Part::Receiver).waits_for(Wait::Source);
         let mut client = connect(&self.config).await?;
         let found = identify(&mut client).await?;
         if found.system_identifier != self.server.system_identifier {
@@ -148,6 +152,7 @@ impl Receiver {
             return Err(Error::new_timeline(self.server.timeline, found.timeline));
         }
         // The local WAL's thread answers once it has dealt with all that came before.
+        let held_up = progress.pulse(Part::Receiver).waits_for(Wait::Next);
         let (ask, answer) = oneshot::channel();
         let sent = tokio::select! {
             sent = self.arrivals.send(Arrival::Session { start: ask }) => sent,
@@ -161,6 +166,7 @@ impl Receiver {
             Err(_) => None,
         };
         let Some(start) = start else { return Err(ended()) };
+        drop(held_up);
         start::check_not_set_back(&found, start).map_err(|error| error.breaking(6))?;
         self.check_slot(&mut client, start).await?;
         let patience = Patience::of(wal_sender_timeout(&mut client).await?);
@@ -233,7 +239,16 @@ impl Session {
         let mut waiting_since = Instant::now();
         let watched = receiver.watched.clone();
         let is_stopping = || *watched.borrow() == Server::Stopping;
+        let progress = Arc::clone(&receiver.progress);
+        let pulse = progress.pulse(Part::Receiver);
+        let mut held_up = None;
         loop {
+            pulse.beat();
+            if waiting.is_none() {
+                held_up = None;
+            } else if waiting_since.elapsed() > HELD_UP_AFTER {
+                held_up.get_or_insert_with(|| pulse.waits_for(Wait::Next));
+            }
             tokio::select! {
                 events = self.reader.next(), if waiting.is_none() => {
                     let events = events.map_err(|error| failure(&error))?;
@@ -312,6 +327,7 @@ impl Session {
         }
         self.asked |= ask;
         self.told_at = Instant::now();
+        let _waiting = receiver.progress.pulse(Part::Receiver).waits_for(Wait::Source);
         let status = self.writer.send_status(self.received, confirmable, confirmable, ask);
         // A server that takes nothing any more must not keep us from ending.
         match tokio::time::timeout(self.patience.dead, status).await {

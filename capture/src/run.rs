@@ -20,7 +20,7 @@ use re_dms_shared::table_log::Quarantine;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
-use crate::announce::{Announcer, TableNews};
+use crate::announce::{self, Announcer, TableNews};
 use crate::aws::{self, Objects, Queues};
 use crate::catalog::Catalog;
 use crate::collect::{Collector, Limits, ReadBack};
@@ -48,6 +48,7 @@ use crate::start::{self, Place, PositionRecord};
 use crate::status::{Published, StatusFile};
 use crate::threads;
 use crate::wal::LocalWal;
+use crate::watchdog;
 
 /// Groups of events between the connection and the local WAL, and between the local WAL and the batch.
 const GROUPS_BETWEEN: usize = 8;
@@ -62,7 +63,8 @@ const STOP_PATIENCE: Duration = Duration::from_secs(15);
 pub async fn run(config: Config, meter: Arc<Meter>) -> Result<()> {
     let config = Arc::new(config);
     let mut alive = JoinSet::new();
-    alive.spawn(Service::from_env().live());
+    let watched = Arc::clone(&meter);
+    alive.spawn(Service::from_env().live(move || watched.stalled().is_some()));
     let exporters = Exporters::start(&config.metrics, &meter).await?;
     let outcome = run_on(config, &meter).await;
     if let Err(error) = &outcome {
@@ -190,7 +192,7 @@ impl Stream {
             segments_loaded: place.loaded_seq,
             ..Snapshot::default()
         });
-        let progress = Arc::new(progress.counting(meter.registry()));
+        let progress = Arc::new(progress.counting(meter.registry()).tracing(meter.tracer.clone()));
         meter.follow(progress.subscribe());
         let flight = Flight::new(place.last_seq, place.loaded_seq, place.loaded_lsn, place.oldest_staged)
             .with_copy(copied, place.copy.segments());
@@ -204,7 +206,7 @@ impl Stream {
         };
 
         let (stop, stopping) = watch::channel(false);
-        let (announce, announced) = mpsc::unbounded_channel();
+        let (announce_to, announced) = mpsc::unbounded_channel();
         let (news, heard) = mpsc::unbounded_channel();
         let (arrivals_in, arrivals) = mpsc::channel(GROUPS_BETWEEN);
         let (inputs_in, inputs) = std::sync::mpsc::sync_channel(GROUPS_BETWEEN);
@@ -217,6 +219,7 @@ impl Stream {
         let published = Published::new(status.clone(), objects.clone(), layout.status_json(), interval);
         background.spawn(published.clone().follow(Arc::clone(&progress)));
         background.spawn(Service::from_env().tell(progress.subscribe()));
+        background.spawn(watchdog::watch(Arc::clone(&progress), config.watchdog.patience, stopping.clone()));
         background.spawn(anchor(
             Arc::clone(&config),
             Arc::clone(&progress),
@@ -233,12 +236,13 @@ impl Stream {
             progress: Arc::clone(&progress),
             flight: Arc::clone(&flight),
             resend_after: config.queues.resend_after,
+            times: announce::Times::default(),
         });
         let listener = Arc::clone(&announcer);
         background.spawn(async move { listener.listen(news).await });
         background.spawn(async move { announcer.announce(announced, heard).await });
 
-        let catalog = Catalog::new(&config.source);
+        let catalog = Catalog::new(&config.source).watched(Arc::clone(&progress));
         let relations = catalog
             .relations(&config, place.known)
             .with_copies(snapshots(&place.copy, round.as_ref()), place.is_news)
@@ -288,7 +292,7 @@ impl Stream {
                 layout: layout.clone(),
                 progress: Arc::clone(&progress),
                 flight: Arc::clone(&flight),
-                announce: announce.clone(),
+                announce: announce_to.clone(),
                 consistent_point: place.epoch.consistent_point,
                 state: place.copy.clone(),
             };
@@ -303,7 +307,7 @@ impl Stream {
             options: RenderOptions::new(&config.batch),
             progress: Arc::clone(&progress),
             flight,
-            announce,
+            announce: announce_to,
             predecessor,
             first_seq: place.copy.segments() + 1,
             start_lsn: place.staged_lsn,

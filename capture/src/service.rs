@@ -43,11 +43,13 @@ impl Service {
         Self { socket, pause }
     }
 
-    /// Tells that the process lives, for as long as it does: as a task of the stream's own runtime. Where that hangs, the
-    /// supervisor hears nothing more.
-    pub async fn live(self) {
+    /// Tells that the process lives, for as long as it does: as a task of the stream's own runtime. Where that hangs, or the
+    /// stream `is_stalled`, the supervisor hears nothing more.
+    pub async fn live(self, is_stalled: impl Fn() -> bool) {
         while self.socket.is_some() {
-            self.send("WATCHDOG=1");
+            if !is_stalled() {
+                self.send("WATCHDOG=1");
+            }
             tokio::time::sleep(self.pause).await;
         }
     }
@@ -93,7 +95,9 @@ fn connect(name: &[u8]) -> std::io::Result<UnixDatagram> {
 /// For people, on one line; no values, no secrets.
 fn status(now: &Snapshot) -> String {
     let state = match now {
+        Snapshot { stalled: Some(_), .. } => "STALLED",
         Snapshot { disk_full: true, .. } => "the disk is full",
+        Snapshot { waits: Some(_), .. } => "held up",
         Snapshot { streaming: true, .. } => "streaming",
         _ => "connecting",
     };
@@ -136,11 +140,25 @@ mod tests {
         let state = "STATUS=connecting; 0 s behind, 2 segments in flight";
         assert_eq!(states, ["READY=1", state, state]);
 
-        let living = tokio::spawn(service(&settings).live());
-        let (signs, _socket) = heard(socket).await;
+        let living = tokio::spawn(service(&settings).live(|| false));
+        let (signs, socket) = heard(socket).await;
         living.abort();
         // What was told before may still have been under way.
         assert!(signs.ends_with(&["WATCHDOG=1".to_owned(), "WATCHDOG=1".to_owned()]), "{signs:?}");
+
+        // Who is stalled is silent until it goes on.
+        let stalled = std::cell::Cell::new(4);
+        let is_stalled = || stalled.replace(stalled.get() - 1) > 1;
+        let once = service(&settings).live(is_stalled);
+        let _ = tokio::time::timeout(Duration::from_millis(35), once).await;
+        assert!(stalled.get() < 3, "it was asked more than once");
+        socket.set_nonblocking(true).unwrap();
+        let mut bytes = [0; 500];
+        let mut left = 0;
+        while socket.recv(&mut bytes).is_ok() {
+            left += 1;
+        }
+        assert!(left <= 2, "{left} signs of life");
     }
 
     #[test]
@@ -155,7 +173,7 @@ mod tests {
     async fn without_a_supervisor_nothing_happens() {
         let (_progress, state) = watch::channel(Snapshot::default());
         service(&[]).tell(state.clone()).await;
-        service(&[]).live().await;
+        service(&[]).live(|| false).await;
         service(&[("NOTIFY_SOCKET", "/nowhere/notify")]).tell(state).await;
     }
 

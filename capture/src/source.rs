@@ -4,6 +4,7 @@ mod around;
 mod ddl_trigger;
 mod definition;
 mod preflight;
+mod removal;
 mod requests;
 mod snapshot;
 
@@ -202,15 +203,6 @@ impl Source {
                 "let a superuser create it, or give the role CREATE on the database and ownership of the tables",
             )),
         }
-    }
-
-    /// Drops the publication.
-    ///
-    /// # Errors
-    /// If the server refuses.
-    pub async fn drop_publication(&self, name: &str) -> Result<()> {
-        let sql = format!("DROP PUBLICATION IF EXISTS {}", sql::ident(name));
-        self.client.batch_execute(&sql).await.map_err(|error| failure("dropping the publication", &error))
     }
 
     /// Tables that are picked and hold rows already: without an initial copy these rows do not arrive.

@@ -1,10 +1,12 @@
 //! Making a batch durable on S3: its files, then its manifest, written once (invariant 4). From there on the segment
 //! exists, whatever happens to this process.
 
+mod spans;
 mod steps;
 mod store;
 
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -22,13 +24,18 @@ use crate::error::{Error, Result, Who};
 use crate::flight::Flight;
 use crate::metrics::count_segment;
 use crate::progress::Progress;
+use crate::pulse::{Part, Wait};
 use crate::retry;
 use crate::rows::RenderOptions;
+pub(crate) use spans::span;
 pub(crate) use steps::load;
 pub use store::SegmentStore;
 
 /// Who wrote a manifest.
 pub(crate) const CAPTURED_BY: &str = concat!("re_dms ", env!("CARGO_PKG_VERSION"));
+
+/// How often it is told that nothing is to be done.
+const SIGN_OF_LIFE: Duration = Duration::from_millis(500);
 
 /// What the collector hands over, in order.
 #[derive(Debug)]
@@ -128,7 +135,7 @@ impl<S: SegmentStore> Stager<S> {
     /// What does not pass by itself; the local WAL still has what is not staged.
     pub async fn run(mut self, mut items: mpsc::Receiver<StageItem>) -> Result<()> {
         let mut steps = Vec::new();
-        while let Some(item) = items.recv().await {
+        while let Some(item) = self.next(&mut items).await {
             let span = tracing::info_span!("segment", segment = self.next_seq());
             match item {
                 StageItem::Steps(data) => {
@@ -143,6 +150,16 @@ impl<S: SegmentStore> Stager<S> {
         Ok(())
     }
 
+    /// Says now and then that it lives, while there is nothing to do.
+    async fn next(&self, items: &mut mpsc::Receiver<StageItem>) -> Option<StageItem> {
+        loop {
+            self.progress.pulse(Part::Stager).beat();
+            if let Ok(item) = tokio::time::timeout(SIGN_OF_LIFE, items.recv()).await {
+                return item;
+            }
+        }
+    }
+
     fn next_seq(&self) -> u64 {
         self.predecessor.as_ref().map_or(self.first_seq, |predecessor| predecessor.seq + 1)
     }
@@ -152,7 +169,7 @@ impl<S: SegmentStore> Stager<S> {
     }
 
     async fn finish_segment(&mut self, steps: Vec<Step>, cut: Cut) -> Result<()> {
-        let seq = self.next_seq();
+        let (seq, cut_at) = (self.next_seq(), SystemTime::now());
         if let Some(json) = &cut.shapes {
             let key = self.segment_layout().shapes(&self.identity.attempt);
             self.put(&key, json).await?;
@@ -178,7 +195,13 @@ impl<S: SegmentStore> Stager<S> {
             steps,
         };
         let (layout, progress) = (&self.layout, &self.progress);
-        let sha256 = write_manifest(&self.objects, layout, progress, &manifest).await?;
+        let began = SystemTime::now();
+        let sha256 = {
+            let _waiting = progress.pulse(Part::Stager).waits_for(Wait::Storage);
+            write_manifest(&self.objects, layout, progress, &manifest).await?
+        };
+        self.span(seq, "write the manifest", began, |span| span);
+        self.whole_span(seq, &cut, cut_at);
         self.predecessor = Some(Predecessor { seq, sha256: sha256.clone() });
         self.start_lsn = cut.end_lsn;
         self.account(|flight| flight.staged(seq, cut.end_lsn, cut.first_commit));

@@ -5,6 +5,7 @@
 //! `stream.json` on S3 says what exists. It is written before the slot is made (`creating`) and after (`active`), so
 //! that a slot without it is never ours, and one that was half-made is recognised.
 
+mod held;
 mod records;
 mod tables;
 mod timeline;
@@ -21,6 +22,7 @@ use crate::history::{History, read_shapes};
 use crate::relations::KnownTables;
 use crate::replication::{FAILOVER_SINCE, ReplicationClient, ReplicationError};
 use crate::source::{SlotState, Source, StreamTable};
+pub use held::{check_held, check_not_set_back};
 pub use records::{PositionRecord, current_epoch};
 pub(crate) use records::{StreamRecord, StreamState};
 pub use tables::{PublishedTable, check as check_tables};
@@ -87,18 +89,18 @@ pub async fn find_place(
     let record = StreamRecord::read(objects, layout).await?;
     let mut timeline = server.timeline;
     let mut make = Make { config, source, client, server, objects, layout };
-    let epoch = match record.map(|record| record.state) {
-        Some(StreamState::Active { epoch, timeline: followed }) => {
+    let epoch = match record {
+        Some(StreamRecord { state: StreamState::Active { epoch, timeline: followed }, .. }) => {
             check_identity(config, &epoch, server)?;
             timeline = followed.unwrap_or(epoch.timeline);
             epoch
         }
-        Some(StreamState::Creating) => make.stream(slot.as_ref(), true).await?,
+        Some(record) => make.stream(slot.as_ref(), Some(record)).await?,
         None => {
             if slot.is_some() && !config.slot.adopt {
                 return Err(foreign_slot(config, "exists, and this stream has never used it"));
             }
-            make.stream(slot.as_ref(), false).await?
+            make.stream(slot.as_ref(), None).await?
         }
     };
     let slot = source.slot(&config.slot.name).await?;
@@ -128,13 +130,17 @@ struct Make<'a> {
 }
 
 impl Make<'_> {
-    /// Makes what is missing; undoes it if it can't be finished. `resumed`: an earlier start got as far as saying so.
-    async fn stream(&mut self, slot: Option<&SlotState>, resumed: bool) -> Result<Epoch> {
+    /// Makes what is missing; undoes it if it can't be finished. `resumed`: how far an earlier start got.
+    async fn stream(&mut self, slot: Option<&SlotState>, resumed: Option<StreamRecord>) -> Result<Epoch> {
         let Make { config, source, objects, .. } = *self;
         let key = self.layout.stream_json();
-        let intent = StreamRecord::new(config, StreamState::Creating);
-        let intent = objects.put_once(&key, intent.json()).await?;
-        if intent == PutOnce::Exists && !resumed {
+        let is_first = resumed.is_none();
+        let mut record = match resumed {
+            Some(record) => record,
+            None => StreamRecord::creating(config, source).await?,
+        };
+        let intent = objects.put_once(&key, record.json()).await?;
+        if intent == PutOnce::Exists && is_first {
             return Err(Error::fatal(
                 Who::Stream,
                 format!("another capture is starting the stream {} at this moment", config.stream),
@@ -150,6 +156,7 @@ impl Make<'_> {
                 return Err(error);
             }
         };
+        record.own_publication &= new_publication || !is_first;
         if let Err(error) = self.check_readable().await {
             let publication = new_publication.then_some((source, config.source.publication.as_str()));
             undo(objects, &key, intent, publication).await;
@@ -181,7 +188,7 @@ impl Make<'_> {
         }
         // From here on a failure needs no undoing: the record says "creating", and the next start goes on from there.
         let active = StreamState::Active { epoch: epoch.clone(), timeline: None };
-        objects.put(&key, StreamRecord::new(config, active).json()).await?;
+        objects.put(&key, record.with(active).json()).await?;
         tracing::info!(epoch = %epoch, "a new epoch begins");
         let with_rows =
             if config.copy.enabled { Vec::new() } else { source.tables_with_rows(&config.source).await? };
@@ -247,7 +254,7 @@ async fn undo(objects: &Objects, key: &str, intent: PutOnce, publication: Option
     }
 }
 
-fn check_identity(config: &Config, epoch: &Epoch, server: &ServerIdentity) -> Result<()> {
+pub(crate) fn check_identity(config: &Config, epoch: &Epoch, server: &ServerIdentity) -> Result<()> {
     if epoch.system_identifier != server.system_identifier {
         return Err(Error::fatal(
             Who::Stream,
@@ -326,7 +333,11 @@ pub(crate) fn unpromoted(slot: &str) -> Error {
     )
 }
 
-async fn read_place(
+/// What S3 tells of the stream. `confirmed`: what the slot was told last.
+///
+/// # Errors
+/// If S3 can't be read, or what is there not understood.
+pub(crate) async fn read_place(
     objects: &Objects,
     layout: &StreamLayout,
     epoch: Epoch,
@@ -403,58 +414,4 @@ async fn know_copied(objects: &Objects, place: &mut Place) -> Result<()> {
         place.is_news |= place.known.take(oid, &copied);
     }
     Ok(())
-}
-
-/// The slot must not know more than we hold: `held` is the later of our place on S3 and in the local WAL.
-///
-/// # Errors
-/// If somebody else consumed from the slot, it was made anew, or a disk was lost under `advance_on = "durable"`.
-pub fn check_held(config: &Config, confirmed: Lsn, held: Lsn) -> Result<()> {
-    if confirmed <= held {
-        return Ok(());
-    }
-    Err(Error::fatal(
-        Who::Stream,
-        format!(
-            "the replication slot {} is at {confirmed}, beyond {held}, the last position that this stream holds: the \
-             changes between were given to somebody else, or the slot was made anew",
-            config.slot.name
-        ),
-        "find out who reads this slot; the changes between can't be had from it any more, so begin a new stream that \
-         copies the tables anew",
-    ))
-}
-
-/// The server must hold all WAL that came from it: it sends none that it has not flushed. From a position that its WAL
-/// has not reached it would send nothing until it has, and what it writes on the way would be missed silently.
-///
-/// # Errors
-/// If the server was set back.
-pub fn check_not_set_back(server: &ServerIdentity, held: Lsn) -> Result<()> {
-    if held <= server.flushed {
-        return Ok(());
-    }
-    Err(Error::fatal(
-        Who::Stream,
-        format!(
-            "the server's WAL ends at {}, before {held}, up to where this stream has received it: the server was set \
-             back to an older state",
-            server.flushed
-        ),
-        "Redshift holds changes that this server has lost: begin a new stream that copies the tables anew",
-    ))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_server_that_was_set_back_is_refused() {
-        let server = |flushed| ServerIdentity { system_identifier: "7".to_owned(), timeline: 1, flushed };
-        assert!(check_not_set_back(&server(Lsn(100)), Lsn(100)).is_ok());
-        let error = check_not_set_back(&server(Lsn(99)), Lsn(100)).unwrap_err();
-        assert!(!error.retry, "{error}");
-        assert!(error.what.contains("0/63, before 0/64"), "{error}");
-    }
 }

@@ -104,6 +104,8 @@ impl StatusFile {
             quarantined_as_of: snapshot.quarantine.as_of,
             resume_error: snapshot.resume_error.clone(),
             warning: snapshot.warning.clone(),
+            stalled: snapshot.stalled.clone(),
+            waits: snapshot.waits.clone(),
             copy: snapshot.copy.clone(),
             resyncs: snapshot.resyncs.clone(),
             resync: snapshot.resync.clone(),

@@ -32,7 +32,7 @@ mod recovery;
 use std::fmt;
 
 pub use error::WalError;
-pub use folder::stored_epoch;
+pub use folder::{lock_if_there, remove_files, stored_epoch};
 pub use format::RecordKind;
 pub use log::LocalWal;
 pub use records::{Record, Records, read_from};

@@ -16,8 +16,10 @@ use re_dms_shared::Lsn;
 use re_dms_shared::check::CheckRequest;
 use re_dms_shared::manifest::Manifest;
 use re_dms_shared::message::{Outcome, SegmentStaged, TableRequest};
+use re_dms_shared::remove::RemoveRequest;
 use re_dms_shared::s3_layout::SegmentLayout;
 use re_dms_shared::table_log::Quarantine;
+use re_dms_telemetry::traces::Tracer;
 
 use crate::config::ApplySettings;
 use crate::deadline::Deadline;
@@ -31,6 +33,7 @@ use crate::runner::Runner;
 use crate::staging;
 use crate::statements::Statements;
 use crate::table_log;
+use crate::traces::LoadSpans;
 pub(crate) use attempt::change_before;
 pub(crate) use catalog::catalog;
 pub(crate) use group::all_steps;
@@ -44,6 +47,7 @@ pub struct Loader<A, O> {
     pub(crate) settings: ApplySettings,
     /// Streams whose old staging tables were looked for since the function's start.
     swept: Mutex<BTreeSet<String>>,
+    tracer: Tracer,
 }
 
 /// What became of a segment that did not fail.
@@ -83,35 +87,75 @@ impl Segment {
 
 impl<A: Statements, O: Objects> SegmentLoader for Loader<A, O> {
     async fn load(&self, messages: &[SegmentStaged], deadline: Deadline) -> Result<Vec<Loaded>, LoadError> {
-        let started = Instant::now();
         let Some(first) = messages.first() else { return Ok(Vec::new()) };
+        let spans = LoadSpans::begin(&self.tracer, first);
+        let runner = Runner::new(&self.api, deadline).traced(spans.clone());
+        let outcome = self.load_group(&runner, first, messages).await;
+        if let Some(spans) = spans {
+            spans.end(messages, &outcome);
+        }
+        outcome
+    }
+
+    async fn check(&self, request: &CheckRequest, deadline: Deadline) -> Result<(), LoadError> {
+        self.answer_check(request, deadline).await
+    }
+
+    async fn remove(&self, request: &RemoveRequest, deadline: Deadline) -> Result<(), LoadError> {
+        self.remove_and_answer(request, deadline).await
+    }
+
+    async fn request(&self, request: &TableRequest, deadline: Deadline) -> Result<Done, LoadError> {
+        self.resume(request, deadline).await
+    }
+}
+
+impl<A: Statements, O: Objects> Loader<A, O> {
+    /// Loads through `api` what lies in `objects`.
+    #[must_use]
+    pub fn new(api: A, objects: O, settings: ApplySettings) -> Self {
+        Self { api, objects, settings, swept: Mutex::default(), tracer: Tracer::default() }
+    }
+
+    /// Hands in spans there.
+    #[must_use]
+    pub fn traced(self, tracer: Tracer) -> Self {
+        Self { tracer, ..self }
+    }
+
+    async fn load_group(
+        &self,
+        runner: &Runner<'_, A>,
+        first: &SegmentStaged,
+        messages: &[SegmentStaged],
+    ) -> Result<Vec<Loaded>, LoadError> {
+        let started = Instant::now();
         check_stream(&first.stream)?;
-        let runner = Runner::new(&self.api, deadline);
         // The catalog is asked for beside the ledger, though a segment that is not next won't need it: most are.
         let prepared = async {
             let segments = self.segments(messages).await?;
-            let catalog = catalog(&runner, &all_steps(&segments)).await;
+            let catalog = catalog(runner, &all_steps(&segments)).await;
             Ok::<_, LoadError>((segments, catalog))
         };
         let (prepared, reading, log) = tokio::join!(
             prepared,
-            ledger::read(&runner, &first.stream, &first.epoch),
-            table_log::read_existing(&runner, &first.stream, &first.epoch, first.seq)
+            ledger::read(runner, &first.stream, &first.epoch),
+            table_log::read_existing(runner, &first.stream, &first.epoch, first.seq)
         );
         let ((segments, catalog), reading, log) = (prepared?, reading?, log?);
         let mut log = match log {
             Some(log) => log,
             // Only now: the ledger's reader may have been making their schema.
-            None => table_log::create(&runner, &first.stream).await?,
+            None => table_log::create(runner, &first.stream).await?,
         };
         let (manifest, sha256) = (&segments[0].manifest, &segments[0].manifest_sha256);
         let (done, outcome) = match reading.place(manifest, sha256)? {
-            Place::Next => self.apply(&runner, &segments, &catalog?, &reading, &mut log).await?,
+            Place::Next => self.apply(runner, &segments, &catalog?, &reading, &mut log).await?,
             Place::Loaded => (1, Outcome::AlreadyLoaded),
             Place::Gap { missing } => (1, Outcome::Gap { missing }),
         };
         let duration = started.elapsed();
-        self.sweep(&runner, &segments[done.saturating_sub(1)].manifest, &outcome).await;
+        self.sweep(runner, &segments[done.saturating_sub(1)].manifest, &outcome).await;
         let mut loaded = Vec::new();
         for segment in &segments[..done] {
             if !matches!(outcome, Outcome::Gap { .. }) {
@@ -125,22 +169,6 @@ impl<A: Statements, O: Objects> SegmentLoader for Loader<A, O> {
             loaded.push(Loaded { outcome, end_lsn, rows, bytes, first_commit, duration, quarantine });
         }
         Ok(loaded)
-    }
-
-    async fn check(&self, request: &CheckRequest, deadline: Deadline) -> Result<(), LoadError> {
-        self.answer_check(request, deadline).await
-    }
-
-    async fn request(&self, request: &TableRequest, deadline: Deadline) -> Result<Done, LoadError> {
-        self.resume(request, deadline).await
-    }
-}
-
-impl<A: Statements, O: Objects> Loader<A, O> {
-    /// Loads through `api` what lies in `objects`.
-    #[must_use]
-    pub fn new(api: A, objects: O, settings: ApplySettings) -> Self {
-        Self { api, objects, settings, swept: Mutex::default() }
     }
 
     /// Once in a function's life: what died before left no trace elsewhere, and the log's past grows slowly.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use re_dms_plan::{Purpose, Statement, probe};
-use re_dms_shared::check::{CheckAnswer, CheckRequest, FORMAT, Finding};
+use re_dms_shared::check::{CheckAnswer, CheckRequest, FORMAT, Finding, ForeignTable};
 
 use crate::apply::{self, Loader};
 use crate::deadline::Deadline;
@@ -27,12 +27,14 @@ impl<A: Statements, O: Objects> Loader<A, O> {
         // Some of it has gone by already.
         let time_limit_seconds = (deadline.left() + Duration::from_millis(500)).as_secs();
         let runner = Runner::new(&self.api, deadline.no_later_than(PATIENCE));
+        let findings = self.findings(&runner, request).await;
         let answer = CheckAnswer {
             format: FORMAT,
             answered_by: loaded_by(),
             at: Timestamp::now(),
             time_limit_seconds,
-            findings: self.findings(&runner, request).await,
+            findings,
+            foreign: foreign_tables(&runner, request).await,
         };
         let json = serde_json::json!(answer).to_string().into_bytes();
         self.objects.put_if_absent(&request.bucket, &request.answer_key, json).await
@@ -90,6 +92,24 @@ impl<A: Statements, O: Objects> Loader<A, O> {
         }
         findings
     }
+}
+
+/// Who can't be asked for them has said so before.
+async fn foreign_tables<A: Statements>(runner: &Runner<'_, A>, request: &CheckRequest) -> Vec<ForeignTable> {
+    if request.schemas.is_empty() {
+        return Vec::new();
+    }
+    let rows = runner.query("check/owners", probe::foreign_tables(&request.schemas)).await;
+    let rows = rows
+        .inspect_err(|error| tracing::warn!(%error, "who owns tables can't be asked"))
+        .unwrap_or_default();
+    let text = |cell: Option<&Cell>| cell.and_then(Cell::text).unwrap_or_default().to_owned();
+    let table = |row: &Vec<Cell>| ForeignTable {
+        schema: text(row.first()),
+        name: text(row.get(1)),
+        owner: text(row.get(2)),
+    };
+    rows.iter().map(table).collect()
 }
 
 /// What a part of the probe stands for.

@@ -4,6 +4,7 @@ use std::fmt;
 
 pub use re_dms_plan::CopySettings;
 use re_dms_telemetry::reports::{Rollbar, Sentry, Service, rollbar};
+use re_dms_telemetry::traces::Collector;
 
 /// The database that segments go into.
 pub const DATABASE: &str = "RE_DMS_DATABASE";
@@ -35,6 +36,10 @@ pub const ROLLBAR_TOKEN: &str = "RE_DMS_ROLLBAR_TOKEN";
 pub const ROLLBAR_URL: &str = "RE_DMS_ROLLBAR_URL";
 /// What reports say of where they come from.
 pub const ENVIRONMENT: &str = "RE_DMS_ENVIRONMENT";
+/// A receiver of traces by OTLP over HTTP, by its base address.
+pub const OTLP_ENDPOINT: &str = "RE_DMS_OTLP_ENDPOINT";
+/// Headers that it wants, as `name=value`, with commas between them.
+pub const OTLP_HEADERS: &str = "RE_DMS_OTLP_HEADERS";
 /// `false` keeps metrics off the log.
 pub const METRICS: &str = "RE_DMS_METRICS";
 /// CloudWatch's namespace of the metrics.
@@ -55,6 +60,8 @@ pub struct Config {
     pub errors: ErrorSettings,
     /// CloudWatch's namespace of the metrics; none if there are to be none.
     pub metrics: Option<String>,
+    /// Where traces go; none if there are to be none.
+    pub traces: Option<Collector>,
     /// Path-style S3 addresses.
     pub s3_path_style: bool,
 }
@@ -254,6 +261,12 @@ impl Config {
         }
         let services = [sentry, rollbar].into_iter().flatten().flatten().collect();
         let environment = get(ENVIRONMENT).unwrap_or_else(|| "production".to_owned());
+        let headers = get(OTLP_HEADERS).unwrap_or_default();
+        let headers = headers.split(',').map(str::trim).filter(|header| !header.is_empty());
+        let traces = get(OTLP_ENDPOINT).map(|endpoint| Collector::new(&endpoint, headers));
+        if matches!(traces, Some(None)) {
+            wrong(OTLP_ENDPOINT, "can't be used", "give http://HOST:4318, and headers as name=value");
+        }
         let log = get(LOG).unwrap_or_else(|| "info".to_owned());
         if log.parse::<tracing_subscriber::filter::Targets>().is_err() {
             wrong(LOG, "is not a log filter", "try info, debug, or re_dms_loader=debug,info");
@@ -271,7 +284,8 @@ impl Config {
         };
         let metrics = metrics.unwrap_or_default().then_some(namespace);
         let errors = ErrorSettings { services, environment };
-        Ok(Self { warehouse, apply, log, errors, metrics, s3_path_style: s3_path_style.unwrap_or_default() })
+        let (traces, s3_path_style) = (traces.flatten(), s3_path_style.unwrap_or_default());
+        Ok(Self { warehouse, apply, log, errors, metrics, traces, s3_path_style })
     }
 }
 
@@ -343,6 +357,7 @@ mod tests {
             (SENTRY_DSN, "hunter2"),
             (ROLLBAR_TOKEN, "hunter2"),
             (ROLLBAR_URL, "nowhere"),
+            (OTLP_ENDPOINT, "hunter2"),
             (LOG, "loud=very"),
         ])
         .unwrap_err()

@@ -140,7 +140,8 @@ fn description(answer: DescribeStatementOutput) -> Description {
 fn part(part: SubStatementData) -> Part {
     let failed = matches!(part.status, Some(aws_sdk_redshiftdata::types::StatementStatusString::Failed));
     let status = if failed { PartStatus::Failed } else { PartStatus::Other };
-    Part { status, error: part.error, rows: u64::try_from(part.result_rows).ok() }
+    let duration = u64::try_from(part.duration).ok().map(Duration::from_nanos);
+    Part { status, error: part.error, rows: u64::try_from(part.result_rows).ok(), duration }
 }
 
 /// The API always tells the time; without one a statement counts as old, and is never taken for this invocation's.

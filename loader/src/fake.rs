@@ -144,6 +144,7 @@ impl Statements for FakeApi {
             },
             error: None,
             rows: Some(5),
+            duration: None,
         };
         let submitted = state.submitted(position);
         Ok(Description {

@@ -1,13 +1,15 @@
 //! One invocation: messages in order, the first failure ends it, and it and all after it go back to the queue.
 
 use std::future::Future;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent, SqsMessage};
 use re_dms_shared::Lsn;
 use re_dms_shared::check::{self, CheckRequest};
 use re_dms_shared::message::{FORMAT, Outcome, SegmentAck, SegmentStaged, TableAction, TableRequest};
+use re_dms_shared::remove::{self, RemoveRequest};
 use re_dms_shared::table_log::Quarantine;
+use re_dms_telemetry::traces::Tracer;
 use serde::Deserialize;
 use tracing::Instrument;
 
@@ -17,6 +19,7 @@ use crate::error::{LoadError, Retry};
 use crate::metrics::Meter;
 use crate::queues::Queues;
 use crate::resume::Done;
+use crate::traces::trace_of;
 
 /// Loads segments.
 pub trait SegmentLoader: Send + Sync {
@@ -41,6 +44,13 @@ pub trait SegmentLoader: Send + Sync {
         request: &CheckRequest,
         deadline: Deadline,
     ) -> impl Future<Output = Result<(), LoadError>> + Send;
+
+    /// Removes what a stream left in Redshift, and answers.
+    fn remove(
+        &self,
+        request: &RemoveRequest,
+        deadline: Deadline,
+    ) -> impl Future<Output = Result<(), LoadError>> + Send;
 }
 
 /// What handles invocations, kept while the function is warm.
@@ -49,19 +59,26 @@ pub struct Handler<L, Q> {
     loader: L,
     queues: Q,
     meter: Option<Meter>,
+    tracer: Tracer,
 }
 
 impl<L: SegmentLoader, Q: Queues> Handler<L, Q> {
     /// Segments go to `loader`, acknowledgements to `queues`.
     #[must_use]
     pub fn new(loader: L, queues: Q) -> Self {
-        Self { loader, queues, meter: None }
+        Self { loader, queues, meter: None, tracer: Tracer::default() }
     }
 
     /// Tells this one what became of segments.
     #[must_use]
     pub fn measured_by(self, meter: Option<Meter>) -> Self {
         Self { meter, ..self }
+    }
+
+    /// Hands in spans there.
+    #[must_use]
+    pub fn traced(self, tracer: Tracer) -> Self {
+        Self { tracer, ..self }
     }
 
     /// Handles the messages of one invocation.
@@ -103,6 +120,14 @@ impl<L: SegmentLoader, Q: Queues> Handler<L, Q> {
                     tracing::error!(%error, hint = error.hint(), "the check is not answered");
                 }
                 return Ok(1);
+            }
+            Ok(Message::Remove(request)) => {
+                let span = tracing::info_span!("remove", stream = request.stream);
+                let removed = self.loader.remove(request, deadline).instrument(span).await;
+                if let Err(error) = &removed {
+                    self.report(error, None).await;
+                }
+                return removed.map(|()| 1);
             }
             Err(Unusable { error, message }) => {
                 let error = error();
@@ -155,7 +180,11 @@ impl<L: SegmentLoader, Q: Queues> Handler<L, Q> {
         }
         let quarantine = Some(quarantine.clone());
         let told = Told { end_lsn: *end_lsn, rows: *rows, duration_ms, quarantine };
+        let began = SystemTime::now();
         self.acknowledge(Sender::of(message), outcome.clone(), told).await;
+        if self.tracer.is_on() {
+            self.tracer.send(trace_of(message).span("acknowledge", began).with("re_dms.segment", seq));
+        }
     }
 
     /// A request that fails for good is answered and done with: whoever asked may ask again.
@@ -270,6 +299,7 @@ enum Message {
     Segment(SegmentStaged),
     Request(TableRequest),
     Check(CheckRequest),
+    Remove(RemoveRequest),
 }
 
 /// A body that is no message for this loader; with as much of a message as there is to answer to.
@@ -298,6 +328,9 @@ fn parse(body: &str) -> Result<Message, Unusable> {
         }
         Ok(Head { request: Some(word), .. }) if word == check::REQUEST => {
             serde_json::from_str(body).map(Message::Check).map_err(malformed)
+        }
+        Ok(Head { request: Some(word), .. }) if word == remove::REQUEST => {
+            serde_json::from_str(body).map(Message::Remove).map_err(malformed)
         }
         Ok(Head { request: Some(_), .. }) => {
             serde_json::from_str(body).map(Message::Request).map_err(malformed)

@@ -21,12 +21,14 @@ mod model;
 pub mod objects;
 pub mod queues;
 pub mod receipt;
+pub mod remove;
 pub mod resume;
 pub mod runner;
 pub mod sql_error;
 pub mod staging;
 pub mod statements;
 pub mod table_log;
+pub mod traces;
 pub mod transaction;
 
 pub use error::LoadError;

@@ -20,6 +20,7 @@ use re_dms_loader::objects::S3;
 use re_dms_loader::queues::Sqs;
 use re_dms_telemetry::logs::Lines;
 use re_dms_telemetry::reports::{self, About, Flush};
+use re_dms_telemetry::traces::{self, Collector, Service, Tracer};
 use re_dms_telemetry::{KeepFields, panics};
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -31,7 +32,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// For the beginning of an answer: longer than the longest wait that the Data API is asked for.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// An invocation ends at most so much later for reports of errors.
+/// An invocation ends at most so much later for reports of errors, and as much for traces.
 const REPORT_PATIENCE: Duration = Duration::from_secs(3);
 
 #[tokio::main(flavor = "current_thread")]
@@ -49,9 +50,11 @@ async fn main() -> anyhow::Result<()> {
     let objects = S3::new(aws_sdk_s3::Client::from_conf(s3));
     let queues = Sqs::new(aws_sdk_sqs::Client::new(&aws));
     let meter = config.metrics.as_deref().map(Meter::to_stdout);
-    let handler = Handler::new(Loader::new(api, objects, config.apply), queues).measured_by(meter);
+    let tracer = traces(config.traces, config.errors.environment)?;
+    let loader = Loader::new(api, objects, config.apply).traced(tracer.clone());
+    let handler = Handler::new(loader, queues).measured_by(meter).traced(tracer.clone());
 
-    let handler = &handler;
+    let (handler, tracer) = (&handler, &tracer);
     let invocation = service_fn(async |event: LambdaEvent<SqsEvent>| {
         let deadline = Deadline::at(event.context.deadline());
         let response = handler.handle(event.payload, deadline).await;
@@ -59,12 +62,22 @@ async fn main() -> anyhow::Result<()> {
             // What is not sent before the answer waits until the function is thawed.
             flush.wait(REPORT_PATIENCE).await;
         }
+        tracer.flush(REPORT_PATIENCE).await;
         Ok::<_, Infallible>(response)
     });
     lambda_runtime::run(invocation)
         .await
         .map_err(anyhow::Error::from_boxed)
         .context("the Lambda runtime ended")
+}
+
+/// Where spans are handed in; the one that takes none unless somebody wants traces.
+fn traces(collector: Option<Collector>, environment: String) -> anyhow::Result<Tracer> {
+    let Some(collector) = collector else { return Ok(Tracer::default()) };
+    let service = Service { name: "re_dms_loader", version: env!("CARGO_PKG_VERSION"), environment };
+    let (tracer, exporter) = traces::to(collector, service)?;
+    tokio::spawn(exporter.run());
+    Ok(tracer)
 }
 
 /// One JSON object a line; CloudWatch adds the time. Errors become reports, if there is somebody to report to.

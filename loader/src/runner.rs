@@ -4,12 +4,14 @@
 use std::time::{Duration, SystemTime};
 
 use rand::RngExt;
+use re_dms_plan::Statement;
 
 use crate::deadline::Deadline;
 use crate::error::LoadError;
 use crate::statements::{
     ApiError, ApiErrorKind, Cell, Description, Sql, Statements, Status, Submission, Submitted,
 };
+use crate::traces::LoadSpans;
 
 /// How often a call without a clear answer is made again. The SDK has tried by then, too.
 const UNCLEAR_CALLS: u32 = 3;
@@ -29,6 +31,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 pub struct Runner<'a, A> {
     api: &'a A,
     deadline: Deadline,
+    spans: Option<LoadSpans>,
 }
 
 /// How a statement ended.
@@ -43,7 +46,22 @@ pub enum End {
 impl<'a, A: Statements> Runner<'a, A> {
     /// Nothing waits past `deadline`.
     pub fn new(api: &'a A, deadline: Deadline) -> Self {
-        Self { api, deadline }
+        Self { api, deadline, spans: None }
+    }
+
+    /// Tells there how long statements take.
+    #[must_use]
+    pub fn traced(self, spans: Option<LoadSpans>) -> Self {
+        Self { spans, ..self }
+    }
+
+    /// Tells what the parts of a finished batch took. Costs a call, and only where traces are wanted.
+    pub(crate) async fn tell_parts(&self, statements: &[Statement], finished: &Submitted) {
+        let Some(spans) = &self.spans else { return };
+        match self.api.describe(&finished.id, Duration::ZERO).await {
+            Ok(description) => spans.parts(statements, &description),
+            Err(error) => tracing::debug!(%error, "the parts of the transaction are not traced"),
+        }
     }
 
     /// Submits a statement and waits for its end.
@@ -51,8 +69,16 @@ impl<'a, A: Statements> Runner<'a, A> {
     /// # Errors
     /// The API refuses or can't be reached, or the invocation is at its end.
     pub async fn run(&self, submission: &Submission) -> Result<End, LoadError> {
-        let submitted = self.submit(submission).await?;
-        self.end(submitted, &submission.name).await
+        let began = SystemTime::now();
+        let end = async {
+            let submitted = self.submit(submission).await?;
+            self.end(submitted, &submission.name).await
+        };
+        let end = end.await;
+        if let Some(spans) = &self.spans {
+            spans.statement(&submission.name, began, !matches!(end, Ok(End::Finished(_))));
+        }
+        end
     }
 
     /// Submits a statement; it may have ended already.
@@ -146,7 +172,8 @@ impl<'a, A: Statements> Runner<'a, A> {
         what: &str,
         sql: String,
     ) -> Result<(SystemTime, Result<Option<Vec<Vec<Cell>>>, LoadError>), LoadError> {
-        let short = Runner { api: self.api, deadline: self.deadline.no_later_than(patience) };
+        let deadline = self.deadline.no_later_than(patience);
+        let short = Runner { api: self.api, deadline, spans: None };
         let submitted = short.submit(&harmless(what, sql)).await?;
         let taken_at = submitted.created_at;
         let rows = match short.finish(submitted, what).await {

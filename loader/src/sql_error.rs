@@ -152,6 +152,8 @@ pub fn hint(error: &str) -> &'static str {
         "grant the loader's database user what it lacks: CREATE on the database, and ownership of the target tables"
     } else if any(&["value too long"]) {
         "widen the column in Redshift (ALTER TABLE … ALTER COLUMN … TYPE VARCHAR(n)), or drop the table and resync it"
+    } else if any(&["kms:", "kms key"]) {
+        "give the role in RE_DMS_COPY_ROLE kms:Decrypt on the key that the bucket encrypts with"
     } else if any(&[
         "assume",
         "iam role",
@@ -159,6 +161,7 @@ pub fn hint(error: &str) -> &'static str {
         "accessdenied",
         "s3serviceexception",
         "not authorized",
+        "credentials of role",
     ]) {
         "let the role in RE_DMS_COPY_ROLE read the bucket (s3:GetObject, s3:ListBucket), and attach it to the warehouse"
     } else if any(&["disk full", "no space"]) {

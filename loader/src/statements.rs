@@ -75,6 +75,8 @@ pub struct Part {
     pub error: Option<String>,
     /// Rows that it gave or took, where the API says so.
     pub rows: Option<u64>,
+    /// How long it took, where the API says so.
+    pub duration: Option<Duration>,
 }
 
 /// How far one statement of a batch is.

@@ -114,7 +114,10 @@ impl<'a, A: Statements> Transaction<'a, A> {
         let statements = self.plan.statements.iter().map(|statement| statement.sql.clone()).collect();
         let submission = self.submission(&format!("{attempt}"), Sql::Batch(statements));
         match self.runner.run(&submission).await? {
-            End::Finished(submitted) => Ok(Ok(submitted.created_at)),
+            End::Finished(submitted) => {
+                self.runner.tell_parts(&self.plan.statements, &submitted).await;
+                Ok(Ok(submitted.created_at))
+            }
             End::Failed(description) => Ok(Err(batch_failure(&self.plan.statements, &description))),
         }
     }

@@ -18,6 +18,7 @@ mod merge;
 pub mod probe;
 mod purpose;
 pub mod queries;
+pub mod remove;
 mod replay;
 mod resync;
 mod schema;

@@ -23,6 +23,20 @@ pub fn isolation(database: &str) -> String {
     )
 }
 
+/// Tables in these schemas that somebody else owns, with whom: at most a thousand, none for a superuser, who needs no table to be
+/// its own.
+#[must_use]
+pub fn foreign_tables(schemas: &[String]) -> String {
+    let schemas: Vec<_> = schemas.iter().map(|schema| literal(schema)).collect();
+    format!(
+        "SELECT t.schemaname, t.tablename, t.tableowner FROM pg_tables AS t WHERE t.schemaname IN ({}) \
+         AND t.tableowner <> current_user \
+         AND NOT EXISTS (SELECT 1 FROM pg_user AS u WHERE u.usename = current_user AND u.usesuper) \
+         ORDER BY 1, 2 LIMIT 1000",
+        schemas.join(", ")
+    )
+}
+
 /// One transaction that leaves nothing behind.
 ///
 /// # Errors
@@ -82,11 +96,13 @@ mod tests {
             copy_manifest: "p/main/checks/a1-b2/copy.json".to_owned(),
             rows: 2,
             answer_key: String::new(),
+            schemas: Vec::new(),
         };
         let settings = CopySettings { role: Some("arn:aws:iam::1:role/copy".to_owned()), region: None };
         let list = statements(&request, &settings).unwrap();
         let mut text: Vec<_> = list.into_iter().map(|statement| statement.sql).collect();
         text.push(isolation("it's"));
+        text.push(foreign_tables(&["shop".to_owned(), "it's".to_owned()]));
         insta::assert_snapshot!(text.join(";\n"));
         let quoted = CheckRequest { copy_manifest: "it's".to_owned(), ..request };
         assert!(statements(&quoted, &settings).is_err());

@@ -3,6 +3,7 @@
 mod by_table;
 mod layout;
 mod links;
+mod older_formats;
 mod policies;
 mod quarantine;
 mod resync;

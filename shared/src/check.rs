@@ -73,6 +73,20 @@ pub struct CheckRequest {
     pub rows: u64,
     /// Where the answer goes.
     pub answer_key: String,
+    /// The schemas in Redshift that the stream's tables are in, or will be.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub schemas: Vec<String>,
+}
+
+/// A table in one of these schemas that is not the loader's own, so that it may not be its to alter.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ForeignTable {
+    /// Its schema.
+    pub schema: String,
+    /// Its name.
+    pub name: String,
+    /// Whose it is.
+    pub owner: String,
 }
 
 /// Loader to command line, as an object on S3.
@@ -88,4 +102,7 @@ pub struct CheckAnswer {
     pub time_limit_seconds: u64,
     /// What it found in Redshift.
     pub findings: Vec<Finding>,
+    /// Tables that belong to somebody else, the stream's or not; none if it was not asked, or the loader is a superuser there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub foreign: Vec<ForeignTable>,
 }

@@ -12,10 +12,12 @@ pub mod manifest;
 pub mod message;
 pub mod metrics;
 pub mod names;
+pub mod remove;
 pub mod s3_layout;
 pub mod sql;
 pub mod status;
 pub mod table_log;
+pub mod trace;
 pub mod types;
 
 pub use epoch::Epoch;

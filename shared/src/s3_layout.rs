@@ -52,6 +52,12 @@ impl StreamLayout {
         format!("{}/status.json", self.root)
     }
 
+    /// All of the stream's objects lie below this, and no other stream's. Ends in a slash.
+    #[must_use]
+    pub fn folder(&self) -> String {
+        format!("{}/", self.root)
+    }
+
     /// The folder of one check's files.
     #[must_use]
     pub fn check(&self, id: &str) -> String {

@@ -70,6 +70,10 @@ pub struct CaptureStatus {
     pub resume_error: Option<ResumeError>,
     /// What works and will not for long, with a hint, while it lasts.
     pub warning: Option<String>,
+    /// The part of the capture that hangs, with a hint, while it does.
+    pub stalled: Option<String>,
+    /// What has been waited for for long, with a hint, while it is.
+    pub waits: Option<String>,
     /// The initial copy, while it goes on.
     pub copy: Option<CopyStatus>,
     /// Tables that are to be read anew, or are just being read. What they come to is in `quarantined` then.

@@ -101,11 +101,15 @@ impl Sandbox {
     }
 
     fn start_what_is_down(&mut self, more: &[&str]) -> Result<()> {
+        self.start_with(more, &[])
+    }
+
+    fn start_with(&mut self, more: &[&str], environment: &[(&str, &str)]) -> Result<()> {
         let dir = self.dir();
         let mut arguments = vec!["up", "--dir", &dir];
         arguments.extend(more);
         let mut command = Command::new(binary("sandbox"));
-        command.args(&arguments).envs(self.environment.iter().copied());
+        command.args(&arguments).envs(self.environment.iter().copied()).envs(environment.iter().copied());
         let output = finish(command)?;
         ensure!(output.status.success(), "sandbox up failed:\n{}", text(&output));
         let json = std::fs::read_to_string(self.dir.path().join("sandbox.json"))?;
@@ -183,6 +187,12 @@ impl Sandbox {
     pub fn restart_capture(&mut self) -> Result<()> {
         self.kill_capture()?;
         self.up_again()
+    }
+
+    /// As [`Sandbox::restart_capture`], with further environment variables, for this once.
+    pub fn restart_capture_with(&mut self, environment: &[(&str, &str)]) -> Result<()> {
+        self.kill_capture()?;
+        self.start_with(&[], environment)
     }
 
     /// The capture's data folder, from its config.

@@ -1,14 +1,16 @@
 //! The loader's part: a question through the segment queue, and the answer as an object on S3. So what is tried is what runs:
 //! the queue's trigger, the function's role, its login to Redshift, COPY's role.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use jiff::Timestamp;
 use libdeflater::{CompressionLvl, Compressor};
-use re_dms_shared::check::{CheckAnswer, CheckRequest, FORMAT, Finding, REQUEST};
+use re_dms_shared::check::{CheckAnswer, CheckRequest, FORMAT, Finding, ForeignTable, REQUEST};
 use re_dms_shared::s3_layout::StreamLayout;
 
+use super::tables::list;
 use super::{clock, failed};
 use crate::aws::{Objects, Queues};
 use crate::config::Config;
@@ -27,6 +29,8 @@ pub(super) struct Probe<'a> {
     pub(super) queues: &'a Queues,
     pub(super) layout: &'a StreamLayout,
     pub(super) id: &'a str,
+    /// The stream's tables, as they are or will be called in Redshift.
+    pub(super) targets: &'a BTreeSet<(String, String)>,
 }
 
 impl Probe<'_> {
@@ -56,7 +60,26 @@ impl Probe<'_> {
         findings.push(clock("loader: clock", answer.at, answer.at.clamp(asked_at.min(now), now)));
         findings.push(limit(answer.time_limit_seconds, visibility));
         findings.extend(answer.findings);
+        findings.push(self.owners(&answer.foreign));
         findings
+    }
+
+    fn owners(&self, foreign: &[ForeignTable]) -> Finding {
+        const ITEM: &str = "Redshift: tables";
+        let ours = |table: &&ForeignTable| self.targets.contains(&(table.schema.clone(), table.name.clone()));
+        let foreign: Vec<_> = foreign
+            .iter()
+            .filter(ours)
+            .map(|table| format!("{}.{} ({})", table.schema, table.name, table.owner))
+            .collect();
+        if foreign.is_empty() {
+            return Finding::ok(ITEM, "those of the stream that are there belong to the loader's user");
+        }
+        Finding::error(
+            ITEM,
+            format!("these belong to somebody else: {}", list(&foreign)),
+            "as an administrator ALTER TABLE … OWNER TO the loader's user: it has to alter them as the source's change",
+        )
     }
 
     async fn answer(&self, patience: Duration) -> Result<Option<CheckAnswer>> {
@@ -79,6 +102,13 @@ impl Probe<'_> {
             copy_manifest: self.key("copy.json"),
             rows: 2,
             answer_key: self.key("answer.json"),
+            schemas: self
+                .targets
+                .iter()
+                .map(|(schema, _)| schema.clone())
+                .collect::<BTreeSet<_>>()
+                .into_iter()
+                .collect(),
         };
         // A group of its own: segments that fail must not hold it up.
         self.queues.send(&format!("{}-check", self.config.stream), &request, self.id).await?;

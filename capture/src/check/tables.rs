@@ -1,6 +1,6 @@
 //! The source's tables: are they published, can their rows be told apart, may they be read, does Redshift hold them?
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use re_dms_shared::check::Finding;
 use re_dms_shared::types::{ValueClass, catalog, map_column};
@@ -40,6 +40,17 @@ pub(super) async fn check(
     findings.push(types(config, source).await);
     findings.push(trigger(config, source).await);
     findings
+}
+
+/// The stream's tables as they are or will be called in Redshift; none where the source can't be asked, which is told elsewhere.
+pub(super) async fn targets(config: &Config) -> BTreeSet<(String, String)> {
+    let asked = async {
+        let source = Source::connect(&config.source).await?;
+        source.table_facts(&config.source).await
+    };
+    let tables: Vec<TableFacts> = asked.await.unwrap_or_default();
+    let target = |table: TableFacts| config.target.table(&table.schema, &table.name);
+    tables.into_iter().map(target).collect()
 }
 
 async fn publication(config: &Config, source: &Source, server: &ServerFacts) -> Finding {
@@ -201,7 +212,7 @@ fn names(tables: &[TableFacts], condition: impl Fn(&TableFacts) -> bool) -> Vec<
     found.map(|table| format!("{}.{}", table.schema, table.name)).collect()
 }
 
-fn list(names: &[impl AsRef<str>]) -> String {
+pub(super) fn list(names: &[impl AsRef<str>]) -> String {
     let mut text = names.iter().take(NAMES).map(AsRef::as_ref).collect::<Vec<_>>().join(", ");
     if names.len() > NAMES {
         text.push_str(&format!(" and {} more", names.len() - NAMES));

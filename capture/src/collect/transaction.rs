@@ -61,6 +61,11 @@ pub(super) enum Body {
 }
 
 impl Body {
+    /// It has to be read back.
+    pub(super) fn is_on_disk(&self) -> bool {
+        !matches!(self, Body::Memory(_))
+    }
+
     /// How often it describes each table; none if that would take reading it back.
     pub(super) fn descriptions(&self) -> Option<HashMap<u32, usize>> {
         let Body::Memory(frames) = self else { return None };

@@ -31,7 +31,7 @@ pub(super) async fn listen(address: SocketAddr) -> Result<TcpListener> {
 pub(super) async fn answer(listener: TcpListener, meter: Arc<Meter>) {
     let router = Router::new()
         .route("/metrics", get(metrics))
-        .route("/healthz", get(|| async { "alive\n" }))
+        .route("/healthz", get(healthz))
         .route("/readyz", get(ready))
         .with_state(meter);
     if let Err(error) = axum::serve(listener, router).await {
@@ -43,10 +43,18 @@ async fn metrics(State(meter): State<Arc<Meter>>) -> impl IntoResponse {
     ([(header::CONTENT_TYPE, prometheus::CONTENT_TYPE)], prometheus::text(meter.look(), &meter.stream))
 }
 
-async fn ready(State(meter): State<Arc<Meter>>) -> (StatusCode, &'static str) {
-    if meter.is_streaming() {
-        (StatusCode::OK, "streaming\n")
-    } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "not streaming\n")
+/// 503 means that a new start helps.
+async fn healthz(State(meter): State<Arc<Meter>>) -> (StatusCode, String) {
+    match meter.stalled() {
+        None => (StatusCode::OK, "alive\n".to_owned()),
+        Some(stalled) => (StatusCode::SERVICE_UNAVAILABLE, format!("stalled: {stalled}\n")),
+    }
+}
+
+async fn ready(State(meter): State<Arc<Meter>>) -> (StatusCode, String) {
+    match meter.stalled() {
+        Some(stalled) => (StatusCode::SERVICE_UNAVAILABLE, format!("stalled: {stalled}\n")),
+        None if meter.is_streaming() => (StatusCode::OK, "streaming\n".to_owned()),
+        None => (StatusCode::SERVICE_UNAVAILABLE, "not streaming\n".to_owned()),
     }
 }

@@ -88,7 +88,13 @@ impl Overview {
         if let Some(error) = &capture.resume_error {
             writeln!(f, "\nthe last resume did nothing ({})\n  {}", error.at, error.error)?;
         }
-        for (word, text) in [("warning", &capture.warning), ("error", &capture.last_error)] {
+        let troubles = [
+            ("warning", &capture.warning),
+            ("held up", &capture.waits),
+            ("error", &capture.last_error),
+            ("STALLED", &capture.stalled),
+        ];
+        for (word, text) in troubles {
             if let Some(text) = text {
                 writeln!(f, "\n{word}: {text}")?;
             }

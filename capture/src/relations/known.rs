@@ -129,6 +129,13 @@ impl KnownTables {
         self.tables.values().any(is)
     }
 
+    /// The tables in Redshift that the stream made or filled, those that the source has no more included.
+    pub fn targets(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.tables
+            .values()
+            .map(|known| (known.table.target_schema.as_str(), known.table.target_name.as_str()))
+    }
+
     /// Who has the target's name: another table than `oid`.
     pub(super) fn owner(&self, target: (&str, &str), oid: u32) -> Option<u32> {
         let has = |known: &&KnownTable| {

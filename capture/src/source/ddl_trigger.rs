@@ -55,6 +55,20 @@ impl Source {
         Ok(row.map_err(|error| failure("looking for the event trigger", &error))?.get(0))
     }
 
+    /// Whether anything of it is there.
+    ///
+    /// # Errors
+    /// If the server can't be asked.
+    pub async fn has_any_ddl_trigger(&self, publication: &str) -> Result<bool> {
+        let Names { ended, dropped, rewriting, function } = Names::new(publication);
+        let sql = "SELECT EXISTS (SELECT FROM pg_catalog.pg_event_trigger \
+                   WHERE '\"' || replace(evtname::text, '\"', '\"\"') || '\"' = ANY ($1::text[])) \
+                   OR EXISTS (SELECT FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace \
+                   WHERE n.nspname = 're_dms' AND '\"' || replace(p.proname::text, '\"', '\"\"') || '\"' = $2::text)";
+        let row = self.client.query_one(sql, &[&vec![ended, dropped, rewriting], &function]).await;
+        Ok(row.map_err(|error| failure("looking for the event trigger", &error))?.get(0))
+    }
+
     async fn in_transaction(&self, parts: &[&str]) -> Result<()> {
         // Without a notice for what is not there; literals are made for this setting.
         let begin =

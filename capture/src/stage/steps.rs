@@ -4,6 +4,7 @@
 use std::num::NonZero;
 use std::sync::Arc;
 use std::thread::available_parallelism;
+use std::time::SystemTime;
 
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt};
@@ -14,6 +15,7 @@ use super::{SegmentStore, Stager};
 use crate::batch::{StepAction, StepData, TableShape};
 use crate::error::{Error, Result, Who};
 use crate::metrics::{count_load, upload};
+use crate::pulse::{Part, Wait};
 use crate::rows::{self, Codec, FileRows, FileSize, FileSummary, LoadContext, LoadSummary};
 use crate::threads;
 
@@ -114,8 +116,14 @@ impl<S: SegmentStore> Stager<S> {
         let (rendered, _waiting) = {
             // Neither is ever closed.
             let _turn = turns.renderers.acquire().await;
+            let began = SystemTime::now();
             let rendered = threads::low_priority(move || rows.render(&context, codec)).await?;
             let rendered = rendered.map_err(|error| Error::told(Who::Stream, false, &error))?;
+            self.span(self.next_seq(), "render", began, |span| {
+                let span = span.with("re_dms.table", steps[step].shape.source_name());
+                span.with("re_dms.rows", rendered.summary.rows.total())
+                    .with("re_dms.bytes", rendered.bytes.len() as u64)
+            });
             let waiting = turns.wait_with(rendered.bytes.len()).await;
             (rendered, waiting)
         };
@@ -128,7 +136,11 @@ impl<S: SegmentStore> Stager<S> {
             codec.compression(),
         );
         let body = Bytes::from(rendered.bytes);
+        let began = SystemTime::now();
         self.put(&key, &body).await?;
+        self.span(self.next_seq(), "upload", began, |span| {
+            span.with("re_dms.table", shape.source_name()).with("re_dms.bytes", body.len() as u64)
+        });
         let rows = rendered.summary.rows.total();
         let file = DataFile { key, rows, bytes: body.len() as u64, sha256: rendered.sha256 };
         Ok(StagedFile { step, file, summary: rendered.summary })
@@ -160,6 +172,7 @@ impl<S: SegmentStore> Stager<S> {
     }
 
     pub(super) async fn put(&self, key: &str, body: &Bytes) -> Result<()> {
+        let _waiting = self.progress.pulse(Part::Stager).waits_for(Wait::Storage);
         upload(&self.progress, || self.objects.put(key, body.clone())).await
     }
 }

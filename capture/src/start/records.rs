@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::aws::Objects;
 use crate::config::Config;
 use crate::error::{Error, Result, Who};
+use crate::source::Source;
 
 /// The format of both.
 const FORMAT: u32 = 1;
@@ -18,6 +19,9 @@ pub(crate) struct StreamRecord {
     format: u32,
     stream: String,
     slot: String,
+    /// The publication was made for this stream by its first start, so that it goes with the stream.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) own_publication: bool,
     #[serde(flatten)]
     pub(crate) state: StreamState,
 }
@@ -37,8 +41,16 @@ pub(crate) enum StreamState {
 }
 
 impl StreamRecord {
-    pub(super) fn new(config: &Config, state: StreamState) -> Self {
-        Self { format: FORMAT, stream: config.stream.clone(), slot: config.slot.name.clone(), state }
+    /// Of a stream that is about to be made, and so is a publication that is not there.
+    pub(super) async fn creating(config: &Config, source: &Source) -> Result<Self> {
+        let own_publication = source.publishes_all(&config.source.publication).await?.is_none();
+        let (stream, slot) = (config.stream.clone(), config.slot.name.clone());
+        Ok(Self { format: FORMAT, stream, slot, own_publication, state: StreamState::Creating })
+    }
+
+    /// The same stream, in this state.
+    pub(super) fn with(self, state: StreamState) -> Self {
+        Self { state, ..self }
     }
 
     /// The text that goes to S3.

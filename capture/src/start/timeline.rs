@@ -52,7 +52,8 @@ pub async fn follow(
         objects.put(&key, PositionRecord::json(fork)).await?;
     }
     let state = StreamState::Active { epoch: place.epoch.clone(), timeline: Some(server.timeline) };
-    objects.put(&layout.stream_json(), StreamRecord::new(config, state).json()).await?;
+    let record = StreamRecord::read(objects, layout).await?.ok_or_else(vanished)?;
+    objects.put(&layout.stream_json(), record.with(state).json()).await?;
     tracing::info!(
         from = place.timeline, to = server.timeline, lsn = %fork,
         "the source was failed over: the stream follows it to its new timeline"
@@ -69,6 +70,14 @@ fn left_at(history: &str, timeline: u32) -> Option<Lsn> {
         Some((fields.next()?.parse::<u32>().ok()?, fields.next()?.parse::<Lsn>().ok()?))
     });
     ended.find_map(|(id, end)| (id == timeline).then_some(end))
+}
+
+fn vanished() -> Error {
+    Error::fatal(
+        Who::Stream,
+        "the stream's stream.json vanished from S3 while the stream was started",
+        "was the stream destroyed a moment ago? Else restore the object",
+    )
 }
 
 fn foreign_past(ours: u32, servers: u32) -> Error {

@@ -78,6 +78,36 @@ pub(super) fn lock(folder: &Path) -> Result<File, WalError> {
     Ok(file)
 }
 
+/// Locks a folder that is there; none if it is not.
+///
+/// # Errors
+/// If somebody else has it locked, or it can't be written to.
+pub fn lock_if_there(folder: &Path) -> Result<Option<File>, WalError> {
+    if folder.is_dir() { lock(folder).map(Some) } else { Ok(None) }
+}
+
+/// Removes the local WAL's files, and the folder if nothing else is in it; says how many files of the log it was. Whoever calls
+/// this holds the lock.
+///
+/// # Errors
+/// If they can't be removed.
+pub fn remove_files(folder: &Path) -> Result<u64, WalError> {
+    remove_unfinished(folder)?;
+    let mut removed = 0;
+    for entry in fs::read_dir(folder).map_err(WalError::io("reading", folder))?.flatten() {
+        let path = entry.path();
+        if path.extension().is_some_and(|extension| extension == "wal") {
+            fs::remove_file(&path).map_err(WalError::io("removing", &path))?;
+            removed += 1;
+        }
+    }
+    let lock = folder.join(LOCK);
+    fs::remove_file(&lock).map_err(WalError::io("removing", &lock))?;
+    // What somebody else put there stays, and so does the folder.
+    let _ = fs::remove_dir(folder);
+    Ok(removed)
+}
+
 /// Makes a file that holds only its header; both it and its name are durable when this returns. Returns its size, too.
 pub(super) fn create(folder: &Path, number: u64, epoch: &str) -> Result<(File, u64), WalError> {
     let path = path(folder, number);

@@ -44,6 +44,12 @@ impl SegmentLoader for Script {
         Err(refused())
     }
 
+    async fn remove(&self, request: &RemoveRequest, _: Deadline) -> Result<(), LoadError> {
+        assert!(request.records);
+        self.asked.lock().unwrap().push(99);
+        Err(LoadError::LedgerMoved { seq: 0 })
+    }
+
     async fn request(&self, request: &TableRequest, _: Deadline) -> Result<Done, LoadError> {
         match request.table.as_str() {
             "s.refused" => Err(refused()),
@@ -145,6 +151,7 @@ async fn the_first_failure_returns_itself_and_all_after_it() {
 #[tokio::test]
 async fn a_check_is_asked_once_whatever_becomes_of_it() {
     let check = |rows: u64| CheckRequest {
+        schemas: Vec::new(),
         format: 1,
         request: "check".into(),
         stream: "main".into(),
@@ -215,6 +222,15 @@ async fn what_went_together_is_acknowledged_one_by_one() {
     assert_eq!(*handler.loader.asked.lock().unwrap(), [1, 3, 9], "streams don't go together");
     let acks = handler.queues.acks.lock().unwrap();
     assert_eq!(acks.iter().map(|ack| ack.seq).collect::<Vec<_>>(), [1, 2, 3, 9]);
+}
+
+#[tokio::test]
+async fn nothing_comes_before_a_removal_that_is_not_done() {
+    let remove = r#"{"format":1,"request":"remove","stream":"main","id":"r","bucket":"b","answer_key":"k","records":true}"#;
+    let (failed, handler) =
+        handle(Script::default(), Sent::default(), &[body(1), remove.to_owned(), body(2)]).await;
+    assert_eq!(failed, ["id1", "id2"]);
+    assert_eq!(*handler.loader.asked.lock().unwrap(), [1, 99]);
 }
 
 #[tokio::test]

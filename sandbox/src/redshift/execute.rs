@@ -252,6 +252,7 @@ async fn load(
     statement: &sql::CopyStatement,
     query_id: i64,
 ) -> Result<Outcome, Failure> {
+    stand_in.faults.fail_copy()?;
     let open_points = stand_in.settings().open_points;
     let failure = match copy(&connection.client, &stand_in.objects, statement, open_points).await {
         Ok(rows) => {

@@ -30,6 +30,8 @@ pub struct FaultSettings {
     pub conflict_commits: u32,
     /// Nothing that takes room succeeds.
     pub disk_full: bool,
+    /// Every COPY fails with this text: its role is not attached, may not read the bucket, or not use its key.
+    pub fail_copies: Option<String>,
     /// The state of the cluster.
     pub cluster: Cluster,
 }
@@ -162,6 +164,10 @@ impl Faults {
             return Err("Disk Full DETAIL: error: Disk Full code: 1016".into());
         }
         Ok(())
+    }
+
+    pub(super) fn fail_copy(&self) -> Result<(), Failure> {
+        lock(&self.settings).fail_copies.clone().map_or(Ok(()), |error| Err(error.into()))
     }
 
     /// The error of an execution that is to fail, and whether only after its commit.

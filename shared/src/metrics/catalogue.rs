@@ -87,6 +87,8 @@ metrics! { CAPTURE, "The capture's metrics.":
     SERVER_WAL_END_LSN "server_wal_end_lsn" Kind::Gauge, Bytes, [], "The server's own WAL end as last heard, as a number";
     STREAMING "streaming" Kind::Gauge, Count, [], "1 while connected to the source and streaming, else 0";
     DISK_FULL "disk_full" Kind::Gauge, Count, [], "1 while changes are not taken because the capture's disk is full, else 0";
+    STALLED "stalled" Kind::Gauge, Count, [], "1 while a part of the capture hangs, else 0";
+    HELD_UP "held_up" Kind::Gauge, Count, [], "1 while a part waits for PostgreSQL, S3 or the disk longer than `watchdog.patience`, else 0";
     SEGMENTS_IN_FLIGHT "segments_in_flight" Kind::Gauge, Count, [], "Segments on S3 that are not loaded";
     SEGMENTS_STAGED "segments_staged" Kind::Gauge, Count, [], "Segments on S3, over the epoch's life";
     SEGMENTS_LOADED "segments_loaded" Kind::Gauge, Count, [], "Segments in the ledger, over the epoch's life";

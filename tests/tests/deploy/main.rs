@@ -3,6 +3,7 @@
 
 mod ansible;
 mod image;
+mod links;
 mod package;
 mod rights;
 mod stack;

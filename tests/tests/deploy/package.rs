@@ -7,6 +7,7 @@ use anyhow::{Result, ensure};
 use re_dms_capture::config::Config;
 use re_dms_tests::binary;
 
+use crate::links::wrong_links;
 use crate::tools::{output, project};
 
 /// The loader's package in this folder.
@@ -46,5 +47,7 @@ fn the_package_is_whole_and_always_the_same() -> Result<()> {
     for file in ["systemd/re_dms@.service", "docs/operations.md", "docs/configuration.md", "LICENSE"] {
         ensure!(unpacked.join(file).is_file(), "{file} is not in the package");
     }
+    let (wrong, count) = wrong_links(&unpacked)?;
+    ensure!(wrong.is_empty() && count > 50, "links of the package lead nowhere:\n{}", wrong.join("\n"));
     Ok(())
 }

@@ -2,11 +2,12 @@
 //! and nothing else is allowed. That they are enough is shown in `stack`.
 
 use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-use crate::tools::{read, template};
+use crate::tools::{project, read, template};
 
 /// Who may do what, and where that is done: a file of ours with a text of the line, or the service that does it by itself.
 const RIGHTS: &[(&str, &str, Need)] = &[
@@ -72,6 +73,7 @@ const RIGHTS: &[(&str, &str, Need)] = &[
         "s3:PutObjectTagging",
         Need::Line("capture/src/aws/objects.rs", ".put_object_tagging()"),
     ),
+    ("CapturePolicy", "s3:DeleteObject", Need::Line("capture/src/aws/delete.rs", ".delete_objects()")),
     ("CapturePolicy", "s3:ListBucket", Need::Line("capture/src/aws/objects.rs", ".list_objects_v2()")),
     ("CapturePolicy", "kms:Decrypt", Need::Line("capture/src/aws/objects.rs", ".get_object()")),
     ("CapturePolicy", "kms:GenerateDataKey", Need::Line("capture/src/aws/objects.rs", ".put_object()")),
@@ -99,6 +101,39 @@ const RIGHTS: &[(&str, &str, Need)] = &[
         Need::Service("ECS hands over the source's password"),
     ),
 ];
+
+/// What each operation takes that the programs call, and from whom they have it: the stack, or somebody who was told to give it.
+const CALLS: &[(&str, &str, Source)] = &[
+    ("head_bucket", "s3:ListBucket", Source::Stack),
+    ("head_object", "s3:GetObject", Source::Stack),
+    ("get_object", "s3:GetObject", Source::Stack),
+    ("put_object", "s3:PutObject", Source::Stack),
+    ("delete_object", "s3:DeleteObject", Source::Stack),
+    ("delete_objects", "s3:DeleteObject", Source::Stack),
+    ("list_objects_v2", "s3:ListBucket", Source::Stack),
+    ("get_queue_attributes", "sqs:GetQueueAttributes", Source::Stack),
+    ("send_message", "sqs:SendMessage", Source::Stack),
+    ("receive_message", "sqs:ReceiveMessage", Source::Stack),
+    ("delete_message_batch", "sqs:DeleteMessage", Source::Stack),
+    ("change_message_visibility_batch", "sqs:ChangeMessageVisibility", Source::Stack),
+    ("execute_statement", "redshift-data:ExecuteStatement", Source::Stack),
+    ("batch_execute_statement", "redshift-data:BatchExecuteStatement", Source::Stack),
+    ("describe_statement", "redshift-data:DescribeStatement", Source::Stack),
+    ("get_statement_result", "redshift-data:GetStatementResult", Source::Stack),
+    // The loader has it from the stack. `re_dms check` does without, and says so.
+    ("get_queue_url", "sqs:GetQueueUrl", Source::Stack),
+    ("create_queue", "sqs:CreateQueue", Source::Page("docs/operations.md")),
+    ("delete_queue", "sqs:DeleteQueue", Source::Page("docs/operations.md")),
+    ("get_secret_value", "secretsmanager:GetSecretValue", Source::Page("docs/configuration.md")),
+];
+
+/// Where the right to an operation comes from.
+enum Source {
+    /// The roles and policies of the template.
+    Stack,
+    /// Who sets it up, by this page.
+    Page(&'static str),
+}
 
 /// Policies of AWS's own, where a service acts for itself.
 const MANAGED: &[(&str, &str)] = &[(
@@ -171,6 +206,73 @@ fn the_lines_of_code_are_there() -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// The operations that a file of ours calls on a client of the SDK's.
+fn operations(text: &str) -> Vec<String> {
+    let joined: String = text.split_whitespace().collect();
+    let name = |rest: &str| {
+        let end = rest.find(|c: char| !(c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_'))?;
+        rest[end..].starts_with("()").then(|| rest[..end].to_owned())
+    };
+    let clients = ["client.", "self.0.", "Client::new(&sdk)."];
+    clients.iter().flat_map(|client| joined.split(client).skip(1).filter_map(name)).collect()
+}
+
+#[test]
+fn no_operation_is_called_without_a_right_to_it() -> Result<()> {
+    let files = [
+        ("CapturePolicy", "capture/src/aws/objects.rs"),
+        ("CapturePolicy", "capture/src/aws/describe.rs"),
+        ("CapturePolicy", "capture/src/aws/delete.rs"),
+        ("CapturePolicy", "capture/src/aws/queues.rs"),
+        ("CapturePolicy", "capture/src/credentials/secret.rs"),
+        ("LoaderRole", "loader/src/objects.rs"),
+        ("LoaderRole", "loader/src/queues.rs"),
+        ("LoaderRole", "loader/src/data_api.rs"),
+    ];
+    let mut called = BTreeSet::new();
+    for (who, file) in files {
+        for operation in operations(&read(file)?) {
+            let known = CALLS.iter().find(|(name, ..)| *name == operation);
+            let (name, action, source) = known.with_context(|| format!("{file} calls {operation}"))?;
+            called.insert(*name);
+            let in_stack = RIGHTS.iter().any(|(role, allowed, _)| (role, allowed) == (&who, action));
+            match source {
+                Source::Stack => ensure!(
+                    in_stack || *name == "get_queue_url",
+                    "{who} calls {operation} in {file} and may not do {action}"
+                ),
+                Source::Page(page) => ensure!(read(page)?.contains(action), "{page} does not say {action}"),
+            }
+        }
+    }
+    let listed: BTreeSet<_> = CALLS.iter().map(|(name, ..)| *name).collect();
+    assert_eq!(called, listed, "what is listed is called");
+    // The SDK is nowhere else, but where clients are made.
+    let others = ["capture/src/aws.rs", "capture/src/credentials/iam_token.rs", "loader/src/main.rs"];
+    for file in
+        sources(&project().join("capture/src"))?.into_iter().chain(sources(&project().join("loader/src"))?)
+    {
+        let name = file.strip_prefix(project())?.display().to_string();
+        let known = files.iter().any(|(_, file)| *file == name) || others.contains(&name.as_str());
+        ensure!(known || !read(&name)?.contains("aws_sdk_"), "{name} uses the SDK and is not looked at");
+    }
+    Ok(())
+}
+
+/// The Rust files below a folder.
+fn sources(folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            found.extend(sources(&path)?);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+    Ok(found)
 }
 
 /// Each statement, on whatever side of a condition.

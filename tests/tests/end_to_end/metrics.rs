@@ -13,7 +13,7 @@ use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// An answer to a GET: its status and its body.
-async fn get(port: u16, path: &str) -> Result<(u16, String)> {
+pub(crate) async fn get(port: u16, path: &str) -> Result<(u16, String)> {
     let mut connection = tokio::net::TcpStream::connect(("127.0.0.1", port)).await?;
     let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
     connection.write_all(request.as_bytes()).await?;
@@ -155,7 +155,10 @@ async fn every_way_out_agrees_with_the_status() -> Result<()> {
 }
 
 /// Takes HTTP posts and keeps them; each connection is one post.
-async fn take_posts(listener: tokio::net::TcpListener, posts: Arc<Mutex<Vec<String>>>) -> Result<()> {
+pub(crate) async fn take_posts(
+    listener: tokio::net::TcpListener,
+    posts: Arc<Mutex<Vec<String>>>,
+) -> Result<()> {
     loop {
         let (mut connection, _) = listener.accept().await?;
         let mut post = Vec::new();

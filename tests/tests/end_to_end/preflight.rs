@@ -1,6 +1,9 @@
 //! Before a stream runs: `re_dms init --new` and `re_dms check`, which finds each fault that is planted.
 
+mod rights;
+
 use std::path::{Path, PathBuf};
+use std::process::Output;
 
 use anyhow::{Context, Result, ensure};
 use aws_sdk_sqs::types::QueueAttributeName as Name;
@@ -21,7 +24,10 @@ impl Checked {
         let config = config.display().to_string();
         let mut arguments = vec!["check", "--json", "--config", &config];
         arguments.extend(more);
-        let output = run("re_dms", &arguments)?;
+        Self::of(&run("re_dms", &arguments)?)
+    }
+
+    fn of(output: &Output) -> Result<Self> {
         let report = serde_json::from_slice(&output.stdout)
             .with_context(|| format!("no report: {}", String::from_utf8_lossy(&output.stderr)))?;
         Ok(Self { succeeded: output.status.success(), report })

@@ -2,6 +2,7 @@
 
 mod bars;
 mod check;
+mod destroy;
 mod init;
 mod logging;
 mod plan;
@@ -10,6 +11,7 @@ mod run;
 mod segments;
 mod status;
 mod tables;
+mod traces;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -35,6 +37,7 @@ enum Command {
     Init(Box<init::Init>),
     Segments(segments::Segments),
     Replay(replay::Replay),
+    Destroy(destroy::Destroy),
 }
 
 /// What a command comes to: whatever went wrong is told as it prints itself.
@@ -65,6 +68,7 @@ fn main() -> ExitCode {
         Command::Init(init) => init.execute(),
         Command::Segments(segments) => segments.execute(),
         Command::Replay(replay) => replay.execute(),
+        Command::Destroy(destroy) => destroy.execute(),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

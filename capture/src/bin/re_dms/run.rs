@@ -6,6 +6,7 @@ use std::sync::Arc;
 use clap::Args;
 use re_dms_capture::metrics::Meter;
 
+use crate::traces::Traces;
 use crate::{ConfigFile, Outcome, bars, logging};
 
 /// Run a stream: read its replication slot, stage segments on S3, follow the loader's acknowledgements.
@@ -26,13 +27,14 @@ impl Run {
         let mut config = self.config.load()?;
         config.copy.enabled &= !self.no_copy;
         let reports = logging::start_with_reports(&config)?;
-        let meter = Arc::new(Meter::new(&config.stream));
+        let traces = Traces::new(&config)?;
+        let meter = Arc::new(Meter::new(&config.stream).tracing(traces.tracer()));
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
         if std::io::stderr().is_terminal() {
             runtime.spawn(bars::follow(Arc::clone(&meter)));
         }
-        let outcome =
-            runtime.block_on(reports.beside(Arc::clone(&meter), re_dms_capture::run::run(config, meter)));
+        let work = traces.beside(re_dms_capture::run::run(config, Arc::clone(&meter)));
+        let outcome = runtime.block_on(reports.beside(meter, work));
         // Threads that wait for S3 or PostgreSQL have nothing that the next start would not find again.
         runtime.shutdown_background();
         Ok(outcome?)
