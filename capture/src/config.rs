@@ -18,6 +18,7 @@ mod source;
 mod tables;
 mod target;
 mod units;
+mod verify;
 
 use std::path::{Path, PathBuf};
 
@@ -37,6 +38,7 @@ pub use source::SourceConfig;
 pub use tables::{SchemaChanges, TableRules, TableSettings, WantedDistribution};
 pub use target::TargetNames;
 pub use units::ByteSize;
+pub use verify::VerifyConfig;
 
 /// Everything that a stream's capture needs to know.
 #[derive(Clone, Debug)]
@@ -55,6 +57,8 @@ pub struct Config {
     pub slot: SlotConfig,
     /// How a new stream gets the rows that are there.
     pub copy: CopyConfig,
+    /// How both sides are compared.
+    pub verify: VerifyConfig,
     /// When a batch is cut and what it may hold.
     pub batch: BatchConfig,
     /// Where segments go.
@@ -113,6 +117,7 @@ fn read(reader: &mut Reader) -> Option<Config> {
     let tables = TableSettings::read(reader);
     let slot = SlotConfig::read(reader, own_name);
     let copy = CopyConfig::read(reader);
+    let verify = VerifyConfig::read(reader);
     let batch = BatchConfig::read(reader);
     let s3 = S3Config::read(reader);
     let queues = QueueConfig::read(reader);
@@ -127,6 +132,7 @@ fn read(reader: &mut Reader) -> Option<Config> {
         tables,
         slot,
         copy,
+        verify,
         batch,
         s3: s3?,
         queues: queues?,

@@ -6,6 +6,7 @@ mod definition;
 mod preflight;
 mod requests;
 mod snapshot;
+mod verify;
 
 use re_dms_shared::{Lsn, types};
 use tokio_postgres::error::SqlState;

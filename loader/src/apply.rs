@@ -18,6 +18,7 @@ use re_dms_shared::manifest::Manifest;
 use re_dms_shared::message::{Outcome, SegmentStaged, TableRequest};
 use re_dms_shared::s3_layout::SegmentLayout;
 use re_dms_shared::table_log::Quarantine;
+use re_dms_shared::verify::VerifyRequest;
 
 use crate::config::ApplySettings;
 use crate::deadline::Deadline;
@@ -32,7 +33,7 @@ use crate::staging;
 use crate::statements::Statements;
 use crate::table_log;
 pub(crate) use attempt::change_before;
-pub(crate) use catalog::catalog;
+pub(crate) use catalog::{catalog, take_columns};
 pub(crate) use group::all_steps;
 use re_dms_plan::{self as plan, StagedSegment};
 
@@ -129,6 +130,10 @@ impl<A: Statements, O: Objects> SegmentLoader for Loader<A, O> {
 
     async fn check(&self, request: &CheckRequest, deadline: Deadline) -> Result<(), LoadError> {
         self.answer_check(request, deadline).await
+    }
+
+    async fn verify(&self, request: &VerifyRequest, deadline: Deadline) -> Result<(), LoadError> {
+        self.answer_verify(request, deadline).await
     }
 
     async fn request(&self, request: &TableRequest, deadline: Deadline) -> Result<Done, LoadError> {

@@ -28,5 +28,6 @@ pub mod staging;
 pub mod statements;
 pub mod table_log;
 pub mod transaction;
+pub mod verify;
 
 pub use error::LoadError;

@@ -17,6 +17,7 @@ pub mod sql;
 pub mod status;
 pub mod table_log;
 pub mod types;
+pub mod verify;
 
 pub use epoch::Epoch;
 pub use lsn::Lsn;

@@ -10,6 +10,7 @@ mod run;
 mod segments;
 mod status;
 mod tables;
+mod verify;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -35,6 +36,7 @@ enum Command {
     Init(Box<init::Init>),
     Segments(segments::Segments),
     Replay(replay::Replay),
+    Verify(verify::Verify),
 }
 
 /// What a command comes to: whatever went wrong is told as it prints itself.
@@ -65,6 +67,7 @@ fn main() -> ExitCode {
         Command::Init(init) => init.execute(),
         Command::Segments(segments) => segments.execute(),
         Command::Replay(replay) => replay.execute(),
+        Command::Verify(verify) => verify.execute(),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

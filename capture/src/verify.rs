@@ -1,0 +1,341 @@
+//! `re_dms verify`: are the tables in Redshift as on the source? Both sides compute the same sums over hashes of their rows, at
+//! one position of the source's WAL, while the stream goes on; where they differ, buckets of rows are looked at more closely,
+//! down to the keys. See ADR 23.
+//!
+//! Asked for through the source's WAL ([`messages`]) or by the configuration's interval, done by the capture that runs the
+//! stream ([`Verifier`]), since only it can have a segment end where a snapshot lies. Nothing survives a death: whoever asked
+//! asks again.
+
+mod columns;
+mod compare;
+mod desk;
+pub mod messages;
+pub mod report;
+pub mod request;
+mod round;
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use re_dms_shared::s3_layout::StreamLayout;
+use re_dms_shared::verify::{Ask, Buckets, By};
+use tokio::sync::watch;
+
+use crate::aws::Objects;
+use crate::config::Config;
+use crate::error::{Error, Result, Who};
+use crate::flight::Flight;
+use crate::resync::new_id;
+use crate::source::Source;
+use columns::{Prepared, all_in, unknown_types};
+use compare::{buckets_for, closer, keys, unequal};
+pub use desk::{AtCollector, AtVerifier, Barrier, KnownNow, Order, Placed, desk};
+pub use messages::{Message, PREFIX as RUNS, Run};
+pub use report::{Report, TableReport, Verdict};
+use round::{Question, Seen};
+
+/// Rows that are compared at one position, about: for as long as Redshift hashes them the stream's segments wait.
+const ROWS_AT_ONCE: u64 = 20_000_000;
+
+/// Tables that are compared at one position.
+const TABLES_AT_ONCE: usize = 100;
+
+/// How often buckets that differ are looked at more closely.
+const LEVELS: u32 = 6;
+
+/// Buckets of a sample, at least: so that there is something to choose from.
+const BUCKETS_OF_SAMPLE: u64 = 128;
+
+/// Verifies for as long as the stream runs.
+pub(crate) struct Verifier {
+    /// What the tables are like.
+    pub(crate) config: Arc<Config>,
+    /// The epoch's text form.
+    pub(crate) epoch: String,
+    /// The bucket.
+    pub(crate) objects: Objects,
+    /// Where in it.
+    pub(crate) layout: StreamLayout,
+    /// Whether the initial copy is over.
+    pub(crate) flight: Arc<Mutex<Flight>>,
+    /// The collector.
+    pub(crate) collector: mpsc::Sender<Order>,
+}
+
+/// A table on its way through the questions.
+struct Subject {
+    prepared: Prepared,
+    rows: u64,
+    /// What is asked next; none once there is nothing more to find out.
+    next: Option<Ask>,
+    report: TableReport,
+}
+
+impl Verifier {
+    /// Ends when told to. `asked` are the runs that somebody asks for.
+    pub(crate) async fn run(
+        self,
+        mut asked: tokio::sync::mpsc::UnboundedReceiver<Run>,
+        mut stop: watch::Receiver<bool>,
+    ) {
+        let work = async {
+            while let Some(run) = asked.recv().await {
+                self.verify_and_tell(&run).await;
+            }
+        };
+        tokio::select! {
+            () = work => {}
+            _ = stop.wait_for(|&stop| stop) => {}
+        }
+    }
+
+    async fn verify_and_tell(&self, run: &Run) {
+        tracing::info!(id = run.id, "verifying");
+        let report = self.verify(run).await;
+        let different = report.tables.iter().filter(|table| table.verdict == Verdict::Different);
+        for TableReport { table, source_rows, redshift_rows, .. } in different {
+            tracing::warn!(table, source_rows, redshift_rows, "is not in Redshift as on the source");
+        }
+        tracing::info!(id = run.id, verdict = %report.verdict, tables = report.tables.len(), "verified");
+        let key = result_key(&self.layout, &run.id);
+        let json = Bytes::from(serde_json::json!(report).to_string());
+        if let Err(error) = self.objects.put(&key, json).await {
+            tracing::error!(%error, "the result can't be written");
+        }
+    }
+
+    async fn verify(&self, run: &Run) -> Report {
+        let started_at = Timestamp::now();
+        let mut tables = Vec::new();
+        let error = self.verify_tables(run, &mut tables).await.err().map(|error| error.to_string());
+        tables.sort_by(|a, b| a.table.cmp(&b.table));
+        let worst = tables.iter().map(|table| table.verdict).max().unwrap_or_default();
+        let verdict = if error.is_some() { worst.max(Verdict::Unverified) } else { worst };
+        Report {
+            format: report::FORMAT,
+            stream: self.config.stream.clone(),
+            id: run.id.clone(),
+            started_at,
+            finished_at: Timestamp::now(),
+            verdict,
+            sample: run.sample,
+            tables,
+            error,
+        }
+    }
+
+    async fn verify_tables(&self, run: &Run, done: &mut Vec<TableReport>) -> Result<()> {
+        if self.flight.lock().unwrap_or_else(PoisonError::into_inner).is_copying() {
+            let hint = "verify once it is done: `re_dms status` shows how far it is";
+            return Err(Error::fatal(Who::Stream, "the initial copy goes on", hint));
+        }
+        let subjects = self.subjects(run, done).await?;
+        let mut subjects = subjects.into_iter().peekable();
+        let mut number = 0;
+        while subjects.peek().is_some() {
+            let mut together: Vec<Subject> = Vec::new();
+            let mut rows = 0;
+            while let Some(subject) = subjects.next_if(|subject| {
+                together.is_empty()
+                    || (rows + subject.rows <= ROWS_AT_ONCE && together.len() < TABLES_AT_ONCE)
+            }) {
+                rows += subject.rows;
+                together.push(subject);
+            }
+            for level in 0..LEVELS {
+                if together.iter().all(|subject| subject.next.is_none()) {
+                    break;
+                }
+                number += 1;
+                self.level(&format!("{}-{number}", run.id), level, &mut together, run).await?;
+            }
+            done.extend(together.into_iter().map(|subject| subject.report));
+        }
+        Ok(())
+    }
+
+    /// The tables that are to be compared; of those that can't be it is told why.
+    async fn subjects(&self, run: &Run, done: &mut Vec<TableReport>) -> Result<Vec<Subject>> {
+        let source = Source::connect(&self.config.source).await?;
+        if source.is_standby().await? {
+            let hint = "let source.url lead to the primary, whose stream has the same";
+            return Err(Error::fatal(
+                Who::Source,
+                "the server is a standby: nothing can be placed in its WAL",
+                hint,
+            ));
+        }
+        let known = self.tables().await?;
+        let label = |known: &KnownNow| format!("{}.{}", known.table.schema, known.table.name);
+        let wanted: BTreeSet<_> = run.tables.iter().cloned().collect();
+        let is_wanted = |label: &String| wanted.is_empty() || wanted.contains(label);
+        let mut subjects = Vec::new();
+        let types = source.catalog_types(&unknown_types(known.iter().map(|known| &known.table))).await?;
+        for known in known.iter().filter(|known| is_wanted(&label(known))) {
+            let target = format!("{}.{}", known.table.target_schema, known.table.target_name);
+            if let Some(excuse) = &known.excuse {
+                done.push(TableReport::unverified(label(known), target, excuse));
+                continue;
+            }
+            let prepared = Prepared::new(known.table.clone(), &self.config.source.columns, &types);
+            let rows = source.rows_about(known.table.oid).await?;
+            let report = TableReport {
+                table: label(known),
+                target,
+                columns: prepared.skipped.iter().cloned().chain(prepared.notes()).collect(),
+                ..TableReport::default()
+            };
+            let next = Some(first_question(rows, run.sample));
+            subjects.push(Subject { prepared, rows, next, report });
+        }
+        let mut named: BTreeSet<_> = known.iter().map(label).collect();
+        let nothing_came = "nothing of it has come to Redshift: `re_dms tables resync` reads it";
+        for table in source.stream_tables(&self.config.source).await? {
+            let label = format!("{}.{}", table.schema, table.name);
+            if is_wanted(&label) && !named.contains(&label) {
+                if !table.readable || source.has_rows(&table.schema, &table.name).await? {
+                    done.push(TableReport::unverified(label.clone(), String::new(), nothing_came));
+                } else if wanted.contains(&label) {
+                    done.push(TableReport {
+                        table: label.clone(),
+                        remark: Some("no rows".into()),
+                        ..TableReport::default()
+                    });
+                }
+                named.insert(label);
+            }
+        }
+        for label in wanted.difference(&named) {
+            done.push(TableReport::unverified(label.clone(), String::new(), "it is not in the stream"));
+        }
+        Ok(subjects)
+    }
+
+    /// Asks once, and sets what is asked next.
+    async fn level(&self, id: &str, level: u32, subjects: &mut [Subject], run: &Run) -> Result<()> {
+        let asked: Vec<_> = (0..subjects.len()).filter(|&at| subjects[at].next.is_some()).collect();
+        let questions: Vec<_> = asked
+            .iter()
+            .filter_map(|&at| {
+                let Subject { prepared, next, .. } = &subjects[at];
+                next.clone().map(|ask| Question { prepared, ask })
+            })
+            .collect();
+        let (at, seen) = self.round(id, &questions).await?;
+        let asks: Vec<_> = questions.into_iter().map(|question| question.ask).collect();
+        for ((position, ask), seen) in asked.into_iter().zip(asks).zip(seen) {
+            let subject = &mut subjects[position];
+            subject.next = None;
+            if level == 0 {
+                subject.report.at = at;
+            }
+            subject.take(level, &ask, seen, run.show_keys);
+        }
+        Ok(())
+    }
+}
+
+impl Subject {
+    /// What was seen of it, asked like this.
+    fn take(&mut self, level: u32, ask: &Ask, seen: Seen, show_keys: bool) {
+        let report = &mut self.report;
+        let (source, redshift) = match seen {
+            Seen::Both { source, redshift, only_on_source } => {
+                if level == 0 {
+                    report.columns.extend(only_on_source);
+                }
+                (source, redshift)
+            }
+            Seen::NoTable { source } => {
+                report.remark = Some("Redshift has no such table".to_owned());
+                (source, Vec::new())
+            }
+            Seen::Unlike(what) => {
+                (report.verdict, report.remark) = (Verdict::Different, Some(format!("in Redshift {what}")));
+                return;
+            }
+            Seen::Not(why) if level == 0 => {
+                (report.verdict, report.remark) = (Verdict::Unverified, Some(why));
+                return;
+            }
+            Seen::Not(why) => {
+                report.remark = Some(format!("not looked at more closely: {why}"));
+                return;
+            }
+        };
+        let found = unequal(&source, &redshift);
+        match (level, ask.by) {
+            (0, By::Buckets(of)) => {
+                report.source_rows = source.iter().map(|group| group.group.rows).sum();
+                report.redshift_rows = redshift.iter().map(|group| group.rows).sum();
+                report.groups = ask.within.as_ref().map_or(of, |within| within.buckets.len() as u64);
+                report.groups_different = found.len() as u64;
+                if report.remark.is_some() && report.source_rows > 0 {
+                    // There is nothing to look at more closely.
+                    (report.verdict, report.differences.missing) = (Verdict::Different, report.source_rows);
+                    return;
+                }
+                if found.is_empty() {
+                    return;
+                }
+                report.verdict = Verdict::Different;
+            }
+            _ if found.is_empty() => {
+                report.remark = Some("what differed was written again since".to_owned());
+                return;
+            }
+            (_, By::Buckets(_)) | (_, By::Keys { .. }) => {}
+        }
+        match ask.by {
+            By::Buckets(of) => {
+                let (next, more) = closer(of, &found, show_keys);
+                self.report.more |= more;
+                self.next = Some(next);
+            }
+            By::Keys { .. } => {
+                let (differences, shown, wide) = keys(&found);
+                (report.differences, report.keys) = (differences, shown);
+                if differences.total() == 0 && wide > 0 && !report.more {
+                    report.verdict = Verdict::Unverified;
+                    report.remark =
+                        Some(format!("{wide} rows may be wider than Redshift takes, and are not compared"));
+                }
+            }
+        }
+    }
+}
+
+/// All rows, or those of some buckets that chance picks.
+fn first_question(rows: u64, sample: Option<u8>) -> Ask {
+    let Some(percent) = sample.filter(|percent| *percent < 100) else { return all_in(buckets_for(rows)) };
+    let of = buckets_for(rows).max(BUCKETS_OF_SAMPLE);
+    let count = (of * u64::from(percent)).div_ceil(100).max(1);
+    let mut picked = BTreeSet::new();
+    while (picked.len() as u64) < count {
+        picked.insert(rand::random_range(0..of));
+    }
+    Ask { within: Some(Buckets { of, buckets: picked.into_iter().collect() }), by: By::Buckets(of) }
+}
+
+/// Where a run's result is.
+fn result_key(layout: &StreamLayout, id: &str) -> String {
+    format!("{}/result.json", layout.verification(id))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sample_is_some_of_the_buckets() {
+        let Ask { within: Some(Buckets { of, buckets }), by } = first_question(10, Some(5)) else {
+            panic!("all")
+        };
+        assert_eq!((of, buckets.len(), by), (128, 7, By::Buckets(128)));
+        assert!(buckets.iter().all(|bucket| *bucket < of));
+        assert_eq!(first_question(10, Some(100)), all_in(1));
+        assert_eq!(first_question(1_000_000, None), all_in(1024));
+    }
+}
