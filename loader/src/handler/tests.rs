@@ -162,6 +162,32 @@ async fn a_check_is_asked_once_whatever_becomes_of_it() {
 }
 
 #[tokio::test]
+async fn a_question_for_tables_keeps_its_place_and_holds_nobody_up_for_long() {
+    let question = |id: &str| {
+        let question = VerifyRequest {
+            format: 1,
+            request: "verify".into(),
+            stream: "main".into(),
+            epoch: "E".into(),
+            seq: 66,
+            id: id.into(),
+            bucket: "b".into(),
+            checks_key: "c".into(),
+            answer_key: "d".into(),
+        };
+        serde_json::to_string(&question).unwrap()
+    };
+    let script = || Script { together: 9, ..Script::default() };
+    let bodies = [body(1), body(2), question("refused"), body(3)];
+    let (failed, handler) = handle(script(), Sent::default(), &bodies).await;
+    assert!(failed.is_empty(), "{failed:?}");
+    assert_eq!(*handler.loader.asked.lock().unwrap(), [1, 66, 3], "segments behind it are not loaded before");
+    let (failed, handler) = handle(script(), Sent::default(), &[body(1), question("later"), body(2)]).await;
+    assert_eq!(failed, ["id1", "id2"]);
+    assert_eq!(*handler.loader.asked.lock().unwrap(), [1, 66]);
+}
+
+#[tokio::test]
 async fn a_gap_is_told_and_lets_the_message_go() {
     let script = Script { gap_at: Some(5), ..Script::default() };
     let (failed, handler) = handle(script, Sent::default(), &[body(5), body(6)]).await;

@@ -27,4 +27,5 @@ mod stand_in;
 mod stress;
 mod table_rules;
 mod types;
+mod verify;
 mod versions;
