@@ -268,6 +268,7 @@ impl Stream {
             epoch: epoch.clone(),
             objects: objects.clone(),
             layout: layout.clone(),
+            progress: Arc::clone(&progress),
             flight: Arc::clone(&flight),
             collector: at_verifier.orders,
         };

@@ -10,16 +10,19 @@ mod columns;
 mod compare;
 mod desk;
 pub mod messages;
+pub mod repair;
 pub mod report;
 pub mod request;
 mod round;
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use jiff::Timestamp;
 use re_dms_shared::s3_layout::StreamLayout;
+use re_dms_shared::status::VerifiedStatus;
 use re_dms_shared::verify::{Ask, Buckets, By};
 use tokio::sync::watch;
 
@@ -27,6 +30,7 @@ use crate::aws::Objects;
 use crate::config::Config;
 use crate::error::{Error, Result, Who};
 use crate::flight::Flight;
+use crate::progress::Progress;
 use crate::resync::new_id;
 use crate::source::Source;
 use columns::{Prepared, all_in, unknown_types};
@@ -58,11 +62,16 @@ pub(crate) struct Verifier {
     pub(crate) objects: Objects,
     /// Where in it.
     pub(crate) layout: StreamLayout,
+    /// Where to tell what was found.
+    pub(crate) progress: Arc<Progress>,
     /// Whether the initial copy is over.
     pub(crate) flight: Arc<Mutex<Flight>>,
     /// The collector.
     pub(crate) collector: mpsc::Sender<Order>,
 }
+
+/// Nothing is done by itself.
+const FOREVER: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// A table on its way through the questions.
 struct Subject {
@@ -81,8 +90,22 @@ impl Verifier {
         mut stop: watch::Receiver<bool>,
     ) {
         let work = async {
-            while let Some(run) = asked.recv().await {
+            let interval = self.config.verify.interval;
+            let mut next = interval.map(|interval| Instant::now() + interval);
+            loop {
+                let wait = next.map_or(FOREVER, |next| next.saturating_duration_since(Instant::now()));
+                let run = match tokio::time::timeout(wait, asked.recv()).await {
+                    Ok(Some(run)) => run,
+                    Ok(None) => return,
+                    Err(_) => {
+                        let sample = Some(self.config.verify.sample).filter(|sample| *sample < 100);
+                        Run { id: new_id(), sample, ..Run::default() }
+                    }
+                };
                 self.verify_and_tell(&run).await;
+                if next.is_some_and(|next| next <= Instant::now()) {
+                    next = interval.map(|interval| Instant::now() + interval);
+                }
             }
         };
         tokio::select! {
@@ -99,6 +122,19 @@ impl Verifier {
             tracing::warn!(table, source_rows, redshift_rows, "is not in Redshift as on the source");
         }
         tracing::info!(id = run.id, verdict = %report.verdict, tables = report.tables.len(), "verified");
+        let named = |verdict| {
+            let tables = report.tables.iter().filter(|table| table.verdict == verdict);
+            tables.map(|table| table.table.clone()).collect()
+        };
+        let verified = VerifiedStatus {
+            id: run.id.clone(),
+            at: report.finished_at,
+            tables: report.tables.len() as u64,
+            different: named(Verdict::Different),
+            unverified: named(Verdict::Unverified),
+            error: report.error.clone(),
+        };
+        self.progress.update(|state| state.verified = Some(verified));
         let key = result_key(&self.layout, &run.id);
         let json = Bytes::from(serde_json::json!(report).to_string());
         if let Err(error) = self.objects.put(&key, json).await {
@@ -290,7 +326,7 @@ impl Subject {
         }
         match ask.by {
             By::Buckets(of) => {
-                let (next, more) = closer(of, &found, show_keys);
+                let (next, more) = closer(of, &found, show_keys && self.prepared.keyed);
                 self.report.more |= more;
                 self.next = Some(next);
             }

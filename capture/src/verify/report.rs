@@ -137,6 +137,19 @@ pub struct SkippedColumn {
     pub reason: String,
 }
 
+impl Report {
+    /// With what a later run found of some of its tables in the place of what this one did.
+    pub fn take(&mut self, later: Report) {
+        self.tables.retain(|table| later.tables.iter().all(|other| other.table != table.table));
+        self.tables.extend(later.tables);
+        self.tables.sort_by(|a, b| a.table.cmp(&b.table));
+        self.finished_at = later.finished_at;
+        self.error = self.error.take().or(later.error);
+        let worst = self.tables.iter().map(|table| table.verdict).max().unwrap_or_default();
+        self.verdict = if self.error.is_some() { worst.max(Verdict::Unverified) } else { worst };
+    }
+}
+
 impl TableReport {
     /// It was not compared.
     #[must_use]

@@ -44,6 +44,15 @@ impl SegmentLoader for Script {
         Err(refused())
     }
 
+    async fn verify(&self, request: &VerifyRequest, _: Deadline) -> Result<(), LoadError> {
+        self.asked.lock().unwrap().push(request.seq);
+        match request.id.as_str() {
+            "later" => Err(LoadError::HandOver { what: "verifying".to_owned() }),
+            "refused" => Err(refused()),
+            _ => Ok(()),
+        }
+    }
+
     async fn request(&self, request: &TableRequest, _: Deadline) -> Result<Done, LoadError> {
         match request.table.as_str() {
             "s.refused" => Err(refused()),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::Args;
 use re_dms_capture::verify::report::Verdict;
-use re_dms_capture::verify::{Run, request};
+use re_dms_capture::verify::{Run, repair, request};
 
 use crate::{ConfigFile, Outcome, wait_for};
 
@@ -25,20 +25,32 @@ pub(crate) struct Verify {
     /// Show which keys differ: their values are row values.
     #[arg(long)]
     show_keys: bool,
-    /// As JSON.
+    /// Read tables anew that differ, and compare them again.
+    #[arg(long)]
+    repair: bool,
+    /// As JSON. With --repair what was found in the end.
     #[arg(long)]
     json: bool,
-    /// How long to wait for the result, in seconds.
+    /// How long to wait for the result, and as long again for a repair, in seconds.
     #[arg(long, value_name = "SECONDS", default_value_t = 3600)]
     timeout: u64,
 }
 
 impl Verify {
     pub(crate) fn execute(self) -> Outcome {
-        let Self { config, tables, sample, show_keys, json, timeout } = self;
-        let config = config.load()?;
+        let Self { config, tables, sample, show_keys, repair, json, timeout } = self;
+        let (config, timeout) = (config.load()?, Duration::from_secs(timeout));
         let run = Run { id: String::new(), tables, sample, show_keys };
-        let report = wait_for(request::verify(&config, run, Duration::from_secs(timeout)))??;
+        let mut report = wait_for(request::verify(&config, run, timeout))??;
+        let different = repair::to_repair(&report);
+        if repair && !different.is_empty() {
+            if !json {
+                println!("{report}");
+                eprintln!("reading anew: {}", different.join(", "));
+            }
+            let mended = wait_for(repair::repair(&config, different, timeout))??;
+            report.take(mended);
+        }
         if json {
             println!("{}", serde_json::to_string_pretty(&report)?);
         } else {
@@ -48,7 +60,7 @@ impl Verify {
             Verdict::Equal => Ok(()),
             Verdict::Unverified => Err("not all could be compared\n  hint: see the lines above".into()),
             Verdict::Different => {
-                Err("Redshift is not as the source\n  hint: `re_dms tables resync` reads tables anew".into())
+                Err("Redshift is not as the source\n  hint: --repair reads the tables anew".into())
             }
         }
     }
