@@ -14,6 +14,7 @@ pub mod repair;
 pub mod report;
 pub mod request;
 mod round;
+mod subject;
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
@@ -23,7 +24,6 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use re_dms_shared::s3_layout::StreamLayout;
 use re_dms_shared::status::VerifiedStatus;
-use re_dms_shared::verify::{Ask, Buckets, By};
 use tokio::sync::watch;
 
 use crate::aws::Objects;
@@ -33,12 +33,13 @@ use crate::flight::Flight;
 use crate::progress::Progress;
 use crate::resync::new_id;
 use crate::source::Source;
-use columns::{Prepared, all_in, unknown_types};
-use compare::{buckets_for, closer, keys, unequal};
+use columns::{Prepared, unknown_types};
+use compare::buckets_for;
 pub use desk::{AtCollector, AtVerifier, Barrier, KnownNow, Order, Placed, desk};
 pub use messages::{Message, PREFIX as RUNS, Run};
 pub use report::{Report, TableReport, Verdict};
-use round::{Question, Seen};
+use round::Question;
+use subject::{Subject, first_question};
 
 /// Rows that are compared at one position, about: for as long as Redshift hashes them the stream's segments wait.
 const ROWS_AT_ONCE: u64 = 20_000_000;
@@ -46,11 +47,14 @@ const ROWS_AT_ONCE: u64 = 20_000_000;
 /// Tables that are compared at one position.
 const TABLES_AT_ONCE: usize = 100;
 
-/// How often buckets that differ are looked at more closely.
-const LEVELS: u32 = 6;
+/// Ranges of a table's key: each costs a comparison of each row with a bound.
+const MOST_RANGES: u64 = 64;
 
-/// Buckets of a sample, at least: so that there is something to choose from.
-const BUCKETS_OF_SAMPLE: u64 = 128;
+/// Of a sample, at least.
+const RANGES_OF_SAMPLE: u64 = 40;
+
+/// How often groups that differ are looked at more closely.
+const LEVELS: u32 = 6;
 
 /// Verifies for as long as the stream runs.
 pub(crate) struct Verifier {
@@ -73,15 +77,6 @@ pub(crate) struct Verifier {
 /// Nothing is done by itself.
 const FOREVER: Duration = Duration::from_secs(365 * 24 * 3600);
 
-/// A table on its way through the questions.
-struct Subject {
-    prepared: Prepared,
-    rows: u64,
-    /// What is asked next; none once there is nothing more to find out.
-    next: Option<Ask>,
-    report: TableReport,
-}
-
 impl Verifier {
     /// Ends when told to. `asked` are the runs that somebody asks for.
     pub(crate) async fn run(
@@ -94,15 +89,19 @@ impl Verifier {
             let mut next = interval.map(|interval| Instant::now() + interval);
             loop {
                 let wait = next.map_or(FOREVER, |next| next.saturating_duration_since(Instant::now()));
-                let run = match tokio::time::timeout(wait, asked.recv()).await {
-                    Ok(Some(run)) => run,
+                match tokio::time::timeout(wait, asked.recv()).await {
+                    Ok(Some(run)) => {
+                        let report = self.verify_and_tell(&run).await;
+                        self.write(&result_key(&self.layout, &run.id), &report).await;
+                    }
                     Ok(None) => return,
                     Err(_) => {
                         let sample = Some(self.config.verify.sample).filter(|sample| *sample < 100);
-                        Run { id: new_id(), sample, ..Run::default() }
+                        let run = Run { id: new_id(), sample, ..Run::default() };
+                        let report = self.verify_and_tell(&run).await;
+                        self.write(&result_key(&self.layout, BY_ITSELF), &report).await;
                     }
-                };
-                self.verify_and_tell(&run).await;
+                }
                 if next.is_some_and(|next| next <= Instant::now()) {
                     next = interval.map(|interval| Instant::now() + interval);
                 }
@@ -114,7 +113,7 @@ impl Verifier {
         }
     }
 
-    async fn verify_and_tell(&self, run: &Run) {
+    async fn verify_and_tell(&self, run: &Run) -> Report {
         tracing::info!(id = run.id, "verifying");
         let report = self.verify(run).await;
         let different = report.tables.iter().filter(|table| table.verdict == Verdict::Different);
@@ -135,9 +134,12 @@ impl Verifier {
             error: report.error.clone(),
         };
         self.progress.update(|state| state.verified = Some(verified));
-        let key = result_key(&self.layout, &run.id);
+        report
+    }
+
+    async fn write(&self, key: &str, report: &Report) {
         let json = Bytes::from(serde_json::json!(report).to_string());
-        if let Err(error) = self.objects.put(&key, json).await {
+        if let Err(error) = self.objects.put(key, json).await {
             tracing::error!(%error, "the result can't be written");
         }
     }
@@ -217,13 +219,21 @@ impl Verifier {
             }
             let prepared = Prepared::new(known.table.clone(), &self.config.source.columns, &types);
             let rows = source.rows_about(known.table.oid).await?;
+            // The role may not read it, or somebody has it locked: the others are compared all the same.
+            let bounds = match self.bounds(&source, &prepared, rows, run).await {
+                Ok(bounds) => bounds,
+                Err(error) => {
+                    done.push(TableReport::unverified(label(known), target, error.to_string()));
+                    continue;
+                }
+            };
             let report = TableReport {
                 table: label(known),
                 target,
                 columns: prepared.skipped.iter().cloned().chain(prepared.notes()).collect(),
                 ..TableReport::default()
             };
-            let next = Some(first_question(rows, run.sample));
+            let next = Some(first_question(rows, bounds, run.sample));
             subjects.push(Subject { prepared, rows, next, report });
         }
         let mut named: BTreeSet<_> = known.iter().map(label).collect();
@@ -247,6 +257,21 @@ impl Verifier {
             done.push(TableReport::unverified(label.clone(), String::new(), "it is not in the stream"));
         }
         Ok(subjects)
+    }
+
+    /// Where ranges of the table's key begin; none if it has no order that both sides have.
+    async fn bounds(
+        &self,
+        source: &Source,
+        prepared: &Prepared,
+        rows: u64,
+        run: &Run,
+    ) -> Result<Option<Vec<String>>> {
+        source.check_readable(prepared.table.oid, &prepared.label()).await?;
+        let Some(column) = prepared.ordered_by() else { return Ok(None) };
+        let least = if run.sample.is_some() { RANGES_OF_SAMPLE } else { 1 };
+        let ranges = buckets_for(rows).min(MOST_RANGES).max(least);
+        source.bounds(prepared.table.oid, column, ranges, rows).await
     }
 
     /// Asks once, and sets what is asked next.
@@ -273,105 +298,10 @@ impl Verifier {
     }
 }
 
-impl Subject {
-    /// What was seen of it, asked like this.
-    fn take(&mut self, level: u32, ask: &Ask, seen: Seen, show_keys: bool) {
-        let report = &mut self.report;
-        let (source, redshift) = match seen {
-            Seen::Both { source, redshift, only_on_source } => {
-                if level == 0 {
-                    report.columns.extend(only_on_source);
-                }
-                (source, redshift)
-            }
-            Seen::NoTable { source } => {
-                report.remark = Some("Redshift has no such table".to_owned());
-                (source, Vec::new())
-            }
-            Seen::Unlike(what) => {
-                (report.verdict, report.remark) = (Verdict::Different, Some(format!("in Redshift {what}")));
-                return;
-            }
-            Seen::Not(why) if level == 0 => {
-                (report.verdict, report.remark) = (Verdict::Unverified, Some(why));
-                return;
-            }
-            Seen::Not(why) => {
-                report.remark = Some(format!("not looked at more closely: {why}"));
-                return;
-            }
-        };
-        let found = unequal(&source, &redshift);
-        match (level, ask.by) {
-            (0, By::Buckets(of)) => {
-                report.source_rows = source.iter().map(|group| group.group.rows).sum();
-                report.redshift_rows = redshift.iter().map(|group| group.rows).sum();
-                report.groups = ask.within.as_ref().map_or(of, |within| within.buckets.len() as u64);
-                report.groups_different = found.len() as u64;
-                if report.remark.is_some() && report.source_rows > 0 {
-                    // There is nothing to look at more closely.
-                    (report.verdict, report.differences.missing) = (Verdict::Different, report.source_rows);
-                    return;
-                }
-                if found.is_empty() {
-                    return;
-                }
-                report.verdict = Verdict::Different;
-            }
-            _ if found.is_empty() => {
-                report.remark = Some("what differed was written again since".to_owned());
-                return;
-            }
-            (_, By::Buckets(_)) | (_, By::Keys { .. }) => {}
-        }
-        match ask.by {
-            By::Buckets(of) => {
-                let (next, more) = closer(of, &found, show_keys && self.prepared.keyed);
-                self.report.more |= more;
-                self.next = Some(next);
-            }
-            By::Keys { .. } => {
-                let (differences, shown, wide) = keys(&found);
-                (report.differences, report.keys) = (differences, shown);
-                if differences.total() == 0 && wide > 0 && !report.more {
-                    report.verdict = Verdict::Unverified;
-                    report.remark =
-                        Some(format!("{wide} rows may be wider than Redshift takes, and are not compared"));
-                }
-            }
-        }
-    }
-}
-
-/// All rows, or those of some buckets that chance picks.
-fn first_question(rows: u64, sample: Option<u8>) -> Ask {
-    let Some(percent) = sample.filter(|percent| *percent < 100) else { return all_in(buckets_for(rows)) };
-    let of = buckets_for(rows).max(BUCKETS_OF_SAMPLE);
-    let count = (of * u64::from(percent)).div_ceil(100).max(1);
-    let mut picked = BTreeSet::new();
-    while (picked.len() as u64) < count {
-        picked.insert(rand::random_range(0..of));
-    }
-    Ask { within: Some(Buckets { of, buckets: picked.into_iter().collect() }), by: By::Buckets(of) }
-}
+/// In the place of a run's id: the last result of those that nobody asked for.
+const BY_ITSELF: &str = "by-itself";
 
 /// Where a run's result is.
 fn result_key(layout: &StreamLayout, id: &str) -> String {
     format!("{}/result.json", layout.verification(id))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_sample_is_some_of_the_buckets() {
-        let Ask { within: Some(Buckets { of, buckets }), by } = first_question(10, Some(5)) else {
-            panic!("all")
-        };
-        assert_eq!((of, buckets.len(), by), (128, 7, By::Buckets(128)));
-        assert!(buckets.iter().all(|bucket| *bucket < of));
-        assert_eq!(first_question(10, Some(100)), all_in(1));
-        assert_eq!(first_question(1_000_000, None), all_in(1024));
-    }
 }

@@ -25,13 +25,15 @@ pub fn statements(request: &VerifyRequest, change: u64, tables: &[&TableCheck]) 
 
 fn groups(table: &TableCheck) -> String {
     let value = |column: &re_dms_shared::verify::CheckColumn| Value {
+        column: ident(&column.name),
+        redshift_type: column.redshift_type,
         expression: ident(&column.name),
         form: column.form,
         key: column.key,
     };
     let values: Vec<_> = table.columns.iter().map(value).collect();
     let from = qualified(&table.schema, &table.name);
-    query(Dialect::Redshift, &from, &values, table.keyed, &table.ask)
+    query(Dialect::Redshift, (&from, None), &values, table.keyed, &table.ask)
 }
 
 /// Why the table can't be asked.
@@ -80,7 +82,7 @@ pub fn target(table: &TableCheck) -> Target {
 #[cfg(test)]
 mod tests {
     use re_dms_shared::types::RedshiftType;
-    use re_dms_shared::verify::{Ask, Buckets, By, CheckColumn, Form};
+    use re_dms_shared::verify::{Ask, Buckets, By, CheckColumn, Form, Range};
 
     use super::*;
 
@@ -116,18 +118,22 @@ mod tests {
             ("at", R::TimestampTz, Form::TimestampTz),
             ("note", R::Varchar(40), Form::Text),
         ];
-        let buckets = check(&small, Ask { within: None, by: By::Buckets(16) });
+        let all = |by| Ask { ranges: Vec::new(), within: None, by };
+        let buckets = check(&small, all(By::Buckets(16)));
+        let ranges = check(&small, all(By::Ranges(vec!["10".into(), "2';0".into()])));
         let times =
             [("t", R::Time, Form::Time), ("z", R::TimeTz, Form::TimeTz), ("b", R::Boolean, Form::Boolean)];
         let within = Some(Buckets { of: 16, buckets: vec![3, 5] });
-        let keys = check(&times, Ask { within, by: By::Keys { shown: true, most: 100 } });
-        insta::assert_snapshot!(statements(&request, 4, &[&buckets, &keys]).join(";\n"));
+        let range = Range { from: Some("10:00:00".into()), before: None };
+        let keys =
+            check(&times, Ask { ranges: vec![range], within, by: By::Keys { shown: true, most: 100 } });
+        insta::assert_snapshot!(statements(&request, 4, &[&buckets, &ranges, &keys]).join(";\n"));
     }
 
     #[test]
     fn tables_must_have_the_columns_and_the_question_a_length() {
         use RedshiftType as R;
-        let ask = Ask { within: None, by: By::Buckets(1) };
+        let ask = Ask { ranges: Vec::new(), within: None, by: By::Buckets(1) };
         let table =
             check(&[("id", R::BigInt, Form::Integer), ("v", R::Varchar(40), Form::Text)], ask.clone());
         let mut catalog = Catalog::default();

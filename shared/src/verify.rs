@@ -84,13 +84,29 @@ pub struct CheckColumn {
 }
 
 /// Which rows, in which groups. Each row has a number by its key's hash; its bucket is what is left of that after a division.
+/// Where both databases have one order for the key's first column, there are ranges, too, which need not be looked for in
+/// all of the table.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ask {
-    /// Only those of these buckets.
+    /// Only those of these ranges; of all if there is none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ranges: Vec<Range>,
+    /// And only those of these buckets.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub within: Option<Buckets>,
     /// How they are grouped.
     pub by: By,
+}
+
+/// Values of the key's first column, as PostgreSQL prints them in ISO's forms and UTC.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Range {
+    /// The first one; none for whatever comes first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+    /// The first one behind it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<String>,
 }
 
 /// Some of a number of buckets.
@@ -103,9 +119,11 @@ pub struct Buckets {
 }
 
 /// How rows are grouped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum By {
+    /// In ranges of the key's first column: from each of these values on, ascending, another one begins. Numbered from 0.
+    Ranges(Vec<String>),
     /// In so many buckets.
     Buckets(u64),
     /// Each key by itself.
@@ -184,7 +202,7 @@ pub enum TableAnswer {
 /// Rows of one group.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Group {
-    /// The bucket's number, or the key's hash.
+    /// The range's or the bucket's number, or the key's hash.
     pub id: String,
     /// How many there are.
     pub rows: u64,

@@ -2,10 +2,14 @@
 
 use re_dms_shared::verify::Group;
 
+use super::definition::FORMS;
 use super::{Source, failure};
 use crate::error::{Error, Result, Who};
 use crate::sql::ident;
 use crate::verify::{Message, RUNS};
+
+/// Rows that a table's ranges are found by, about.
+const SAMPLED_ROWS: f64 = 30_000.0;
 
 impl Source {
     /// Groups of rows, each with the number of rows that may be too wide for Redshift: what a question gives. `shows`: it asks
@@ -44,6 +48,44 @@ impl Source {
         let row = self.client.query_one(sql, &[&table_oid]).await;
         let rows: i64 = row.map_err(|error| failure("estimating a table's rows", &error))?.get(0);
         Ok(u64::try_from(rows).unwrap_or_default())
+    }
+
+    /// Values of a column that divide the table's rows into so many parts of about one size, ascending; fewer if it has fewer
+    /// values. None if the table is gone. `rows`: how many it has, about.
+    ///
+    /// # Errors
+    /// If the server can't be asked.
+    pub async fn bounds(
+        &self,
+        table_oid: u32,
+        column: &str,
+        parts: u64,
+        rows: u64,
+    ) -> Result<Option<Vec<String>>> {
+        let failed = |error: tokio_postgres::Error| failure("dividing a table's key into ranges", &error);
+        let forms = format!("{FORMS}; SET lock_timeout = '2s'");
+        self.client.batch_execute(&forms).await.map_err(failed)?;
+        let sql = "SELECT n.nspname::text, c.relname::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+                   WHERE c.oid = $1";
+        let Some(row) = self.client.query_opt(sql, &[&table_oid]).await.map_err(failed)? else {
+            return Ok(None);
+        };
+        let (schema, name): (String, String) = (row.get(0), row.get(1));
+        let fractions: Vec<_> = (1..parts).map(|part| (part as f64 / parts as f64).to_string()).collect();
+        if fractions.is_empty() {
+            return Ok(Some(Vec::new()));
+        }
+        let percent = (100.0 * SAMPLED_ROWS / rows.max(1) as f64).clamp(0.0001, 100.0);
+        let sql = format!(
+            "SELECT b::text FROM (SELECT DISTINCT unnest(percentile_disc(ARRAY[{}]::float8[]) WITHIN GROUP (ORDER BY k)) \
+             AS b FROM (SELECT {} AS k FROM {}.{} TABLESAMPLE SYSTEM ({percent})) AS s) AS u WHERE b IS NOT NULL ORDER BY u.b",
+            fractions.join(", "),
+            ident(column),
+            ident(&schema),
+            ident(&name),
+        );
+        let rows = self.client.query(&sql, &[]).await.map_err(failed)?;
+        Ok(Some(rows.iter().map(|row| row.get(0)).collect()))
     }
 
     /// Whether the table holds any row.

@@ -73,6 +73,13 @@ impl Prepared {
         format!("{}.{}", self.table.schema, self.table.name)
     }
 
+    /// The key's first column on the source, if both sides have one order for it.
+    pub(super) fn ordered_by(&self) -> Option<&str> {
+        let first = self.table.columns.iter().find(|column| column.key).filter(|_| self.keyed)?;
+        let is_ordered = ORDERED.contains(&first.type_oid) && first.redshift_type.has_one_order();
+        is_ordered.then_some(first.name.as_str())
+    }
+
     /// Columns whose comparison goes only so far.
     pub(super) fn notes(&self) -> Vec<SkippedColumn> {
         let note = |compared: &Compared| {
@@ -118,7 +125,8 @@ impl Prepared {
                 return Err(CHANGED);
             }
             let expression = compared.value.replace(COLUMN, &format!("t.{}", ident(name)));
-            Ok(Value { expression, form: compared.form, key: column.key })
+            let (raw, redshift_type) = (format!("t.{}", ident(name)), column.redshift_type);
+            Ok(Value { column: raw, redshift_type, expression, form: compared.form, key: column.key })
         };
         self.columns.iter().map(value).collect()
     }
@@ -147,10 +155,13 @@ impl Prepared {
     }
 }
 
-/// Nothing is asked yet.
+/// All rows, in so many buckets.
 pub(super) fn all_in(buckets: u64) -> Ask {
-    Ask { within: None, by: By::Buckets(buckets) }
+    Ask { ranges: Vec::new(), within: None, by: By::Buckets(buckets) }
 }
+
+/// Types of which the source has an order that is Redshift's: integers, `numeric`, `date`, `time`, `timestamp`, `timestamptz`.
+const ORDERED: [u32; 8] = [20, 21, 23, 1700, 1082, 1083, 1114, 1184];
 
 /// The column's form and SQL for its value.
 fn compared(

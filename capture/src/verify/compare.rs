@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use re_dms_shared::verify::{Ask, Buckets, By, Group};
+use re_dms_shared::verify::{Ask, Buckets, By, Group, Range};
 
 use super::report::{Differences, DifferentKey, How};
 
@@ -68,32 +68,46 @@ pub(super) fn unequal(source: &[SourceGroup], redshift: &[Group]) -> Vec<Unequal
     found
 }
 
-/// What to look at next, in buckets `of` that differ; and whether some of them are left out.
-pub(super) fn closer(of: u64, unequal: &[Unequal], show_keys: bool) -> (Ask, bool) {
-    let number = |unequal: &Unequal| unequal.id.parse().unwrap_or_default();
+/// What to look at next, where groups of this question differ; and whether some of them are left out.
+pub(super) fn closer(ask: &Ask, unequal: &[Unequal], show_keys: bool) -> (Ask, bool) {
     // The smallest first: of these most can be looked at.
     let mut sorted: Vec<_> = unequal.iter().collect();
     sorted.sort_by_key(|unequal| (unequal.rows, unequal.id.clone()));
-    let mut taken = Vec::new();
     let mut rows = 0;
-    for unequal in &sorted {
+    let small = sorted.iter().take_while(|unequal| {
         rows += unequal.rows;
-        if rows > MOST_KEYS || taken.len() as u64 >= MOST_GROUPS {
-            break;
-        }
-        taken.push(number(unequal));
-    }
-    if !taken.is_empty() {
-        let more = taken.len() < sorted.len();
-        // The other side may have some more.
-        let most = u32::try_from(2 * MOST_KEYS).unwrap_or(u32::MAX);
-        let by = By::Keys { shown: show_keys, most };
-        return (Ask { within: Some(Buckets { of, buckets: taken }), by }, more);
-    }
+        rows <= MOST_KEYS
+    });
+    let small = small.count().min(usize::try_from(MOST_GROUPS).unwrap_or(usize::MAX));
     let parts = usize::try_from(MOST_GROUPS / PARTS).unwrap_or(1);
-    let more = sorted.len() > parts;
-    let buckets = sorted.into_iter().take(parts).map(number).collect();
-    (Ask { within: Some(Buckets { of, buckets }), by: By::Buckets(of.saturating_mul(PARTS)) }, more)
+    let taken = if small > 0 { small } else { parts };
+    let more = sorted.len() > taken;
+    let numbers: Vec<u64> =
+        sorted.into_iter().take(taken).map(|unequal| unequal.id.parse().unwrap_or_default()).collect();
+    // The other side may have some more.
+    let most = u32::try_from(2 * MOST_KEYS).unwrap_or(u32::MAX);
+    let keys = By::Keys { shown: show_keys, most };
+    let next = match &ask.by {
+        By::Ranges(bounds) => {
+            let by = if small > 0 { keys } else { By::Buckets(MOST_GROUPS) };
+            Ask { ranges: numbers.iter().map(|number| range(bounds, *number)).collect(), within: None, by }
+        }
+        By::Buckets(of) => {
+            let by = if small > 0 { keys } else { By::Buckets(of.saturating_mul(PARTS)) };
+            let within = Some(Buckets { of: *of, buckets: numbers });
+            Ask { ranges: ask.ranges.clone(), within, by }
+        }
+        By::Keys { .. } => ask.clone(),
+    };
+    (next, more)
+}
+
+/// One of the ranges that these bounds make.
+pub(super) fn range(bounds: &[String], number: u64) -> Range {
+    let bound = |number: Option<u64>| {
+        number.and_then(|number| bounds.get(usize::try_from(number).unwrap_or(usize::MAX)).cloned())
+    };
+    Range { from: bound(number.checked_sub(1)), before: bound(Some(number)) }
 }
 
 /// Keys that differ, counted and as far as they are shown; and how many may differ for being wide alone.
@@ -142,19 +156,37 @@ mod tests {
     }
 
     #[test]
-    fn small_buckets_are_taken_apart_into_keys_and_large_ones_into_buckets() {
+    fn small_groups_are_taken_apart_into_keys_and_large_ones_into_buckets() {
         let differs =
             |id: u64, rows| Unequal { id: id.to_string(), rows, how: How::Changed, shown: None, wide: false };
-        let (ask, more) = closer(8, &[differs(3, 15_000), differs(5, 300)], true);
+        let asked = |by| Ask { ranges: Vec::new(), within: None, by };
+        let in_buckets = asked(By::Buckets(8));
+        let (ask, more) = closer(&in_buckets, &[differs(3, 15_000), differs(5, 300)], true);
         let within = Some(Buckets { of: 8, buckets: vec![5, 3] });
-        assert_eq!((ask, more), (Ask { within, by: By::Keys { shown: true, most: 40_000 } }, false));
-        let (ask, more) = closer(8, &[differs(3, 15_000), differs(5, 9000)], false);
+        let keys = |shown| By::Keys { shown, most: 40_000 };
+        assert_eq!((ask, more), (Ask { within, ..asked(keys(true)) }, false));
+        let (ask, more) = closer(&in_buckets, &[differs(3, 15_000), differs(5, 9000)], false);
         let within = Some(Buckets { of: 8, buckets: vec![5] });
-        assert_eq!((ask, more), (Ask { within, by: By::Keys { shown: false, most: 40_000 } }, true));
+        assert_eq!((ask, more), (Ask { within, ..asked(keys(false)) }, true));
         let large: Vec<_> = (0..20).map(|id| differs(id, 1_000_000)).collect();
-        let (ask, more) = closer(1024, &large, false);
+        let (ask, more) = closer(&asked(By::Buckets(1024)), &large, false);
         assert_eq!(ask.by, By::Buckets(1024 * 64));
         assert_eq!((ask.within.map(|within| within.buckets.len()), more), (Some(16), true));
+
+        // Within ranges, of which the first and the last are open.
+        let ranges = asked(By::Ranges(vec!["10".into(), "20".into()]));
+        let (ask, _) = closer(&ranges, &[differs(0, 5), differs(2, 7)], false);
+        let range = |from: Option<&str>, before: Option<&str>| Range {
+            from: from.map(str::to_owned),
+            before: before.map(str::to_owned),
+        };
+        let expected =
+            Ask { ranges: vec![range(None, Some("10")), range(Some("20"), None)], ..asked(keys(false)) };
+        assert_eq!(ask, expected);
+        let (ask, _) = closer(&ranges, &[differs(1, 1_000_000)], false);
+        assert_eq!(ask, Ask { ranges: vec![range(Some("10"), Some("20"))], ..asked(By::Buckets(1024)) });
+        let (closer_still, _) = closer(&ask, &[differs(700, 900)], false);
+        assert_eq!(closer_still.ranges, ask.ranges);
     }
 
     #[test]

@@ -37,6 +37,10 @@ pub async fn verify(config: &Config, run: Run, timeout: Duration) -> Result<Repo
     let started = Instant::now();
     while started.elapsed() < timeout {
         if let Some(json) = objects.get(&key).await? {
+            // It may hold values, and nobody else asked for it.
+            if let Err(error) = objects.delete(&key).await {
+                tracing::debug!(%error, "the result stays on S3");
+            }
             return serde_json::from_slice(&json).map_err(|error| {
                 let what = format!("the result can't be understood: {error}");
                 Error::fatal(Who::Stream, what, "is the capture newer than this program?")

@@ -224,9 +224,8 @@ impl Verifier {
             return Ok(Err("it was changed just now".to_owned()));
         }
         let only = if definition.leaves.is_some() { "" } else { "ONLY " };
-        let condition = filter.map_or_else(String::new, |filter| format!(" WHERE ({filter})"));
-        let from = format!("{only}{}.{} AS t{condition}", ident(schema), ident(name));
-        let sql = query(Dialect::Source, &from, &values, prepared.keyed, ask);
+        let table = format!("{only}{}.{} AS t", ident(schema), ident(name));
+        let sql = query(Dialect::Source, (&table, filter.as_deref()), &values, prepared.keyed, ask);
         let shows = matches!(ask.by, By::Keys { shown: true, .. });
         let groups = reader.groups(&label, &sql, shows).await?;
         reader.release().await?;

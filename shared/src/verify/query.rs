@@ -4,7 +4,8 @@
 //! its key; numbers made of these; and the groups.
 
 use super::form::Float;
-use super::{Ask, By, Form};
+use super::{Ask, By, Form, Range};
+use crate::types::RedshiftType;
 
 /// Whom the SQL is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,6 +19,10 @@ pub enum Dialect {
 /// A column that is compared.
 #[derive(Clone, Debug)]
 pub struct Value {
+    /// Itself.
+    pub column: String,
+    /// Its type in Redshift.
+    pub redshift_type: RedshiftType,
     /// Its value as it is printed in `form`.
     pub expression: String,
     /// How it is printed.
@@ -32,10 +37,29 @@ const JOINED: usize = 400;
 /// Half of a row's greatest size as CSV, where quotes may double: a wider one may have lost values, and that is counted.
 const WIDE_BYTES: u32 = 1_900_000;
 
-/// Groups of rows of `from`, which is a table with its conditions: id, rows, two sums as text, and, as asked for, the key; for
+/// Groups of rows of `table`, as far as a condition holds: id, rows, two sums as text, and, as asked for, the key; for
 /// the source also how many of the rows may be too wide for Redshift. `keyed`: rows are grouped by their key.
 #[must_use]
-pub fn query(dialect: Dialect, from: &str, values: &[Value], keyed: bool, ask: &Ask) -> String {
+pub fn query(
+    dialect: Dialect,
+    (table, condition): (&str, Option<&str>),
+    values: &[Value],
+    keyed: bool,
+    ask: &Ask,
+) -> String {
+    let ranged = values.iter().enumerate().find(|(_, value)| value.key);
+    let ranges = ranged.filter(|_| !ask.ranges.is_empty()).map(|(_, value)| {
+        let ranges: Vec<_> = ask.ranges.iter().map(|range| within(value, range)).collect();
+        ranges.join(" OR ")
+    });
+    let conditions: Vec<_> = condition
+        .map(str::to_owned)
+        .into_iter()
+        .chain(ranges)
+        .map(|condition| format!("({condition})"))
+        .collect();
+    let conditions =
+        if conditions.is_empty() { String::new() } else { format!(" WHERE {}", conditions.join(" AND ")) };
     let shows = matches!(ask.by, By::Keys { shown: true, .. });
     let wide = dialect == Dialect::Source;
     let name = |letter: char, position: usize| format!("\"{letter}{position}\"");
@@ -46,7 +70,7 @@ pub fn query(dialect: Dialect, from: &str, values: &[Value], keyed: bool, ask: &
         numbered().map(|(at, value)| format!("{} AS {}", value.expression, name('v', at))).collect();
     // PostgreSQL would work each value out as often as it is used.
     let once = if dialect == Dialect::Source { " OFFSET 0" } else { "" };
-    let mut sql = format!("SELECT {} FROM {from}{once}", list.join(", "));
+    let mut sql = format!("SELECT {} FROM {table}{conditions}{once}", list.join(", "));
 
     let mut list = Vec::new();
     for (at, value) in numbered() {
@@ -58,6 +82,14 @@ pub fn query(dialect: Dialect, from: &str, values: &[Value], keyed: bool, ask: &
             list.push(format!("{} AS {}", piece(&value.form.text(dialect, &v)), name('p', at)));
         }
     }
+    let range = match (&ask.by, ranged) {
+        (By::Ranges(bounds), Some((at, value))) => Some(number_of_range(&name('v', at), value, bounds)),
+        (By::Ranges(_), None) => Some("'0'".to_owned()),
+        _ => None,
+    };
+    if let Some(range) = &range {
+        list.push(format!("{range} AS \"g\""));
+    }
     if shows {
         list.push(format!("{} AS \"kt\"", shown(dialect, values)));
     }
@@ -66,6 +98,9 @@ pub fn query(dialect: Dialect, from: &str, values: &[Value], keyed: bool, ask: &
     }
     sql = format!("SELECT {} FROM ({sql}) AS \"a\"", list.join(", "));
     let mut rest = String::new();
+    if range.is_some() {
+        rest.push_str(", \"g\"");
+    }
     if shows {
         rest.push_str(", \"kt\"");
     }
@@ -106,7 +141,8 @@ pub fn query(dialect: Dialect, from: &str, values: &[Value], keyed: bool, ask: &
         number(dialect, "\"r\"", 1),
         number(dialect, "\"r\"", 16),
     );
-    let (id, limit) = match ask.by {
+    let (id, limit) = match &ask.by {
+        By::Ranges(_) => ("\"g\"".to_owned(), String::new()),
         By::Buckets(of) => (format!("CAST(MOD(\"n\", {of}) AS VARCHAR(20))"), String::new()),
         By::Keys { most, .. } => ("\"k\"".to_owned(), format!(" ORDER BY 1 LIMIT {most}")),
     };
@@ -122,6 +158,43 @@ pub fn query(dialect: Dialect, from: &str, values: &[Value], keyed: bool, ask: &
         sum("\"s1\""),
         sum("\"s2\"")
     )
+}
+
+/// The condition for a range of the column.
+fn within(value: &Value, range: &Range) -> String {
+    let bound = |operator: &str, bound: &Option<String>| {
+        bound
+            .as_ref()
+            .map(|text| format!("{} {operator} {}", value.column, bound_literal(value.redshift_type, text)))
+    };
+    let conditions: Vec<_> =
+        [bound(">=", &range.from), bound("<", &range.before)].into_iter().flatten().collect();
+    if conditions.is_empty() { "1 = 1".to_owned() } else { conditions.join(" AND ") }
+}
+
+/// The range that a value lies in.
+fn number_of_range(v: &str, value: &Value, bounds: &[String]) -> String {
+    let bound = |text: &String| bound_literal(value.redshift_type, text);
+    let arms: Vec<_> = bounds
+        .iter()
+        .enumerate()
+        .map(|(number, text)| format!(" WHEN {v} < {} THEN '{number}'", bound(text)))
+        .collect();
+    match arms.len() {
+        0 => "'0'".to_owned(),
+        last => format!("CASE{} ELSE '{last}' END", arms.concat()),
+    }
+}
+
+/// A bound in both databases' words. It has nothing in it but what such values have.
+fn bound_literal(ty: RedshiftType, text: &str) -> String {
+    let plain: String = text.chars().filter(|c| c.is_ascii_digit() || " -+:.".contains(*c)).collect();
+    match ty {
+        RedshiftType::Date | RedshiftType::Time | RedshiftType::Timestamp | RedshiftType::TimestampTz => {
+            format!("CAST('{plain}' AS {ty})")
+        }
+        _ => plain,
+    }
 }
 
 /// A value's text in a row's: NULL's is no value's.

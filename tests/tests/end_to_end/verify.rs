@@ -40,7 +40,11 @@ const TABLES: &str = "
     INSERT INTO log SELECT i / 2, 'line ' || i / 4 FROM generate_series(1, 500) AS i;
     CREATE TABLE pairs (a text, b int, v text, PRIMARY KEY (a, b));
     INSERT INTO pairs SELECT 'k' || i % 7, i, 'v' FROM generate_series(1, 100) AS i;
-    CREATE TABLE empty (id int PRIMARY KEY);";
+    CREATE TABLE empty (id int PRIMARY KEY);
+    CREATE TABLE parts (id int PRIMARY KEY, v text) PARTITION BY RANGE (id);
+    CREATE TABLE parts_low PARTITION OF parts FOR VALUES FROM (0) TO (50);
+    CREATE TABLE parts_high PARTITION OF parts FOR VALUES FROM (50) TO (100);
+    INSERT INTO parts SELECT i, 'v' FROM generate_series(0, 99) AS i;";
 
 /// What is done to the warehouse behind the loader's back: the table, the SQL, the key as it is shown, and what it is.
 const PLANTED: [(&str, &str, &str, &str); 20] = [
@@ -193,7 +197,7 @@ async fn no_alarm_is_false_while_everything_is_written_to() -> Result<()> {
     }
     sandbox.wait_and_compare()?;
     // What is found by itself is told.
-    let changed = warehouse.execute("UPDATE heap SET v = 'w' WHERE at = 7", &[]).await?;
+    let changed = warehouse.execute("UPDATE heap SET v = 'planted' WHERE at = 7", &[]).await?;
     ensure!(changed > 0, "there is nothing to change");
     let told = until(|| {
         let status = sandbox.capture_status()?;
