@@ -1,6 +1,7 @@
 //! Talking with the loader: staged segments are announced, acknowledgements taken, and what nobody answers to is
 //! announced again. Acknowledgements are hints; receipts on S3 say the same when they are lost.
 
+mod asks;
 mod tables;
 mod times;
 mod window;
@@ -13,6 +14,7 @@ use re_dms_shared::manifest::sha256_hex;
 use re_dms_shared::message::{Outcome, SegmentAck, SegmentStaged};
 use re_dms_shared::metrics::catalogue::LOAD_SECONDS;
 use re_dms_shared::s3_layout::StreamLayout;
+use re_dms_shared::verify::VerifyRequest;
 use re_dms_telemetry::traces::Span;
 use tokio::sync::mpsc;
 
@@ -23,6 +25,7 @@ use crate::history::History;
 use crate::progress::{Progress, Snapshot};
 use crate::retry::Backoff;
 use crate::stage::{StreamIdentity, publish, span};
+pub use asks::Asks;
 pub use tables::TableNews;
 pub use times::Times;
 pub use window::News;
@@ -67,6 +70,7 @@ impl Announcer {
         &self,
         mut staged: mpsc::UnboundedReceiver<SegmentStaged>,
         mut news: mpsc::UnboundedReceiver<News>,
+        mut asks: Asks,
     ) {
         let mut window = Window::new(self.flight(Flight::loaded_seq));
         let mut fresh = None;
@@ -86,6 +90,7 @@ impl Announcer {
                         }
                     },
                 };
+                self.ask(asks.due(seq - 1)).await;
                 self.send(&message).await;
                 window.announced();
                 if lost.take_if(|lost| *lost == seq).is_some() {
@@ -95,7 +100,9 @@ impl Announcer {
                     window.hear(heard);
                 }
             }
+            self.ask(asks.due(window.announced_up_to())).await;
             tokio::select! {
+                () = asks.come() => {}
                 segment = staged.recv() => match segment {
                     Some(segment) => fresh = Some(segment),
                     None => return,
@@ -138,6 +145,18 @@ impl Announcer {
         );
         tracing::error!(segment = seq, %error, "can't be announced");
         self.progress.failing(Who::Stream, error.to_string());
+    }
+
+    /// Asks the loader what tables hold: in its place among the segments, and once.
+    async fn ask(&self, questions: Vec<VerifyRequest>) {
+        for question in questions {
+            let sent = crate::retry::until_done(&self.progress, || {
+                self.queues.send(&question.stream, &question, &question.id)
+            });
+            if let Err(error) = sent.await {
+                tracing::error!(%error, "the loader can't be asked what tables hold");
+            }
+        }
     }
 
     async fn send(&self, segment: &SegmentStaged) {

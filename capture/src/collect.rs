@@ -7,6 +7,7 @@ mod limits;
 mod read_back;
 mod resync;
 mod transaction;
+mod verify;
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -27,12 +28,14 @@ use crate::relations::{DDL, LOOKED, Relations, SchemaStep};
 use crate::resync::REQUESTS;
 use crate::retention::Retention;
 use crate::stage::{Cut, StageItem};
+use crate::verify::RUNS;
 use crate::wal::WalPosition;
 pub use limits::Limits;
 use read_back::Frame;
 pub use read_back::ReadBack;
 use resync::Resyncs;
 use transaction::{Body, Taken, Transactions};
+use verify::Verifying;
 
 /// A logical message with this prefix cuts the batch at once: somebody waits for what came before it.
 const BARRIER: &str = "re_dms.barrier";
@@ -89,6 +92,7 @@ pub struct Collector {
     /// Where the commit record of the transaction at hand begins.
     commit_lsn: Lsn,
     resyncs: Resyncs,
+    verifying: Verifying,
 }
 
 /// The segment that the batch will become.
@@ -130,6 +134,7 @@ impl Collector {
             wal_position: None,
             commit_lsn: Lsn::ZERO,
             resyncs: Resyncs::none(),
+            verifying: Verifying::default(),
         }
     }
 
@@ -145,6 +150,7 @@ impl Collector {
             let received = input.recv_timeout(wait);
             // Before what came: whoever told something makes a transaction come for it.
             self.take_commands();
+            self.take_orders();
             match received {
                 Ok(group) => {
                     for item in group {
@@ -204,6 +210,7 @@ impl Collector {
     /// Applies a whole transaction.
     fn commit(&mut self, commit: Commit, xid: u32, body: Body) -> Result<()> {
         let passed_over = commit.end_lsn <= self.staged;
+        self.place_barrier(commit.commit_lsn)?;
         self.relations.begin(xid, commit.commit_lsn, body.descriptions())?;
         self.commit_lsn = commit.commit_lsn;
         let mut changes = if passed_over { 0 } else { u64::from(self.place_resyncs(commit.commit_lsn)?) };
@@ -292,6 +299,9 @@ impl Collector {
                 Ok(self.requested(message.content))
             }
             Message::Logical(message) => {
+                if message.prefix == RUNS {
+                    self.asked_to_verify(message.content);
+                }
                 self.logical(&message);
                 Ok(false)
             }
@@ -362,10 +372,15 @@ impl Collector {
     }
 
     fn cut(&mut self) -> Result<()> {
+        self.cut_keeping(self.wal_position_after_last_commit())
+    }
+
+    /// The local WAL need not keep what lies before `position` once the segment is confirmed.
+    fn cut_keeping(&mut self, position: Option<WalPosition>) -> Result<()> {
         self.cut_now = false;
         let Some(open) = self.open.take() else { return Ok(()) };
         self.hand_on_steps()?;
-        if let Some(position) = self.wal_position_after_last_commit() {
+        if let Some(position) = position {
             self.retention.keep_from(open.end_lsn, position);
         }
         let shapes = self.relations.take_news()?.map(Bytes::from);

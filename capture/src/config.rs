@@ -19,6 +19,7 @@ mod tables;
 mod target;
 mod traces;
 mod units;
+mod verify;
 mod watchdog;
 
 use std::path::{Path, PathBuf};
@@ -40,6 +41,7 @@ pub use tables::{SchemaChanges, TableRules, TableSettings, WantedDistribution};
 pub use target::TargetNames;
 pub use traces::TracesConfig;
 pub use units::ByteSize;
+pub use verify::VerifyConfig;
 pub use watchdog::WatchdogConfig;
 
 /// Everything that a stream's capture needs to know.
@@ -59,6 +61,8 @@ pub struct Config {
     pub slot: SlotConfig,
     /// How a new stream gets the rows that are there.
     pub copy: CopyConfig,
+    /// How both sides are compared.
+    pub verify: VerifyConfig,
     /// When a batch is cut and what it may hold.
     pub batch: BatchConfig,
     /// Where segments go.
@@ -121,6 +125,7 @@ fn read(reader: &mut Reader) -> Option<Config> {
     let tables = TableSettings::read(reader);
     let slot = SlotConfig::read(reader, own_name);
     let copy = CopyConfig::read(reader);
+    let verify = VerifyConfig::read(reader);
     let batch = BatchConfig::read(reader);
     let s3 = S3Config::read(reader);
     let queues = QueueConfig::read(reader);
@@ -137,6 +142,7 @@ fn read(reader: &mut Reader) -> Option<Config> {
         tables,
         slot,
         copy,
+        verify,
         batch,
         s3: s3?,
         queues: queues?,

@@ -22,6 +22,6 @@ pub(crate) use output::MEMORY_SHARE;
 pub(crate) use output::{Account, Files};
 pub(crate) use reader::{Finished, Reading};
 pub use round::Round;
-pub(crate) use round::{RoundTable, take_snapshot};
+pub(crate) use round::{Readers, RoundTable, take_snapshot};
 pub use segments::Segments;
 pub use state::{CopyState, CopyTable};

@@ -4,9 +4,9 @@
 //! connection's protocol), [`receive`], [`persist`] over the local [`wal`], [`collect`] over [`pgoutput`],
 //! [`relations`] and the [`batch`], [`stage`] over [`rows`], and [`announce`]. What the stream was before this process
 //! is found by [`start`] and [`history`]; what the source held before the stream comes by the initial [`copy`], and again
-//! by [`resync`]; [`init`] prepares a source. What is on S3 is read by [`segments`] and loaded again by [`replay`], which
-//! [`checkpoint`] keeps short. What all of them
-//! left behind is removed by [`destroy`]. How the source is reached is [`tls`]'s and [`credentials`]' business.
+//! by [`resync`]; [`verify`] compares both sides; [`init`] prepares a source. What is on S3 is read by [`segments`] and
+//! loaded again by [`replay`], which [`checkpoint`] keeps short; what all of them left behind is removed by [`destroy`]. How
+//! the source is reached is [`tls`]'s and [`credentials`]' business.
 
 pub mod announce;
 pub mod aws;
@@ -55,5 +55,6 @@ pub mod status;
 pub mod tables;
 mod threads;
 pub mod tls;
+pub mod verify;
 pub mod wal;
 mod watchdog;

@@ -142,6 +142,11 @@ fn gauges(registry: &Registry, now: &Snapshot) {
     registry.set(&is::QUARANTINED_TABLES, tables(false));
     registry.set(&is::HELD_TABLES, tables(true));
     registry.set(&is::RESYNC_TABLES, now.needs_resync.len() as f64);
+    if let Some(verified) = &now.verified {
+        registry.set(&is::VERIFIED_TABLES, verified.tables as f64);
+        registry.set(&is::DIFFERENT_TABLES, verified.different.len() as f64);
+        registry.set(&is::UNVERIFIED_TABLES, verified.unverified.len() as f64);
+    }
     let copied = now.copy.as_ref().map_or(0, |copy| copy.tables.saturating_sub(copy.tables_done));
     registry.set(&is::COPY_TABLES_LEFT, copied as f64);
 }

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use re_dms_shared::Lsn;
 use re_dms_shared::lsn::{Confirmed, Durable, Loaded, Received, Staged};
 use re_dms_shared::metrics::{Registry, catalogue};
-use re_dms_shared::status::{CopyStatus, ResumeError, ResyncStatus};
+use re_dms_shared::status::{CopyStatus, ResumeError, ResyncStatus, VerifiedStatus};
 use re_dms_shared::table_log::Quarantine;
 use re_dms_telemetry::traces::Tracer;
 use tokio::sync::watch;
@@ -81,6 +81,8 @@ pub struct Snapshot {
     pub resync: Option<CopyStatus>,
     /// Why tables that are to be read anew can't be, while that lasts.
     pub resync_error: Option<String>,
+    /// What the last verification found.
+    pub verified: Option<VerifiedStatus>,
     /// Tables whose rows in Redshift may differ from the source's, with the reasons.
     pub needs_resync: Vec<(String, String)>,
     /// Failures with their hints, while they last: one for each who fails, the newest last.

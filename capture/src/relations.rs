@@ -22,6 +22,7 @@ mod targets;
 mod tell;
 mod told;
 mod types;
+mod verifiable;
 mod wishes;
 
 use std::collections::{HashMap, HashSet};

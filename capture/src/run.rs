@@ -20,7 +20,7 @@ use re_dms_shared::table_log::Quarantine;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
-use crate::announce::{self, Announcer, TableNews};
+use crate::announce::{self, Announcer, Asks, TableNews};
 use crate::aws::{self, Objects, Queues};
 use crate::catalog::Catalog;
 use crate::collect::{Collector, Limits, ReadBack};
@@ -47,6 +47,7 @@ use crate::stage::{Stager, StreamIdentity};
 use crate::start::{self, Place, PositionRecord};
 use crate::status::{Published, StatusFile};
 use crate::threads;
+use crate::verify::{self, Verifier};
 use crate::wal::LocalWal;
 use crate::watchdog;
 
@@ -208,6 +209,7 @@ impl Stream {
         let (stop, stopping) = watch::channel(false);
         let (announce_to, announced) = mpsc::unbounded_channel();
         let (news, heard) = mpsc::unbounded_channel();
+        let (asks, asked) = mpsc::unbounded_channel();
         let (arrivals_in, arrivals) = mpsc::channel(GROUPS_BETWEEN);
         let (inputs_in, inputs) = std::sync::mpsc::sync_channel(GROUPS_BETWEEN);
         let (items_in, items) = mpsc::channel(1);
@@ -240,7 +242,7 @@ impl Stream {
         });
         let listener = Arc::clone(&announcer);
         background.spawn(async move { listener.listen(news).await });
-        background.spawn(async move { announcer.announce(announced, heard).await });
+        background.spawn(async move { announcer.announce(announced, heard, Asks::new(asked)).await });
 
         let catalog = Catalog::new(&config.source).watched(Arc::clone(&progress));
         let relations = catalog
@@ -254,6 +256,7 @@ impl Stream {
         let needs_resync = relations.needing_resync();
         progress.update(|state| state.needs_resync = needs_resync);
         let (at_collector, at_reader) = resync::desk();
+        let (verified, at_verifier) = verify::desk();
         let collector = Collector::new(
             relations,
             Limits::new(&stream_share(&config, round.is_some()), config.slot.advance_on),
@@ -263,7 +266,8 @@ impl Stream {
             Arc::clone(&progress),
             items_in,
         )
-        .with_desk(at_collector, &config.stream);
+        .with_desk(at_collector, &config.stream)
+        .with_verifier(verified, &config.stream);
         let archive = Archive {
             objects: objects.clone(),
             layout: layout.clone(),
@@ -272,6 +276,16 @@ impl Stream {
         };
         let last_staged = place.last_segment.as_ref().map_or(place.copy.segments(), |(seq, _)| *seq);
         background.spawn(tag_after_a_start(archive, last_staged, progress.subscribe()));
+        let verifier = Verifier {
+            config: Arc::clone(&config),
+            epoch: epoch.clone(),
+            objects: objects.clone(),
+            layout: layout.clone(),
+            progress: Arc::clone(&progress),
+            flight: Arc::clone(&flight),
+            collector: at_verifier.orders,
+        };
+        background.spawn(verifier.run(at_verifier.runs, stopping.clone()));
         let resyncer = Resyncer {
             config: Arc::clone(&config),
             epoch: epoch.clone(),
@@ -308,6 +322,7 @@ impl Stream {
             progress: Arc::clone(&progress),
             flight,
             announce: announce_to,
+            asks,
             predecessor,
             first_seq: place.copy.segments() + 1,
             start_lsn: place.staged_lsn,

@@ -7,6 +7,7 @@ mod preflight;
 mod removal;
 mod requests;
 mod snapshot;
+mod verify;
 
 use re_dms_shared::{Lsn, types};
 use tokio_postgres::error::SqlState;

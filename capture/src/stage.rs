@@ -14,6 +14,7 @@ use re_dms_shared::lsn::Staged;
 use re_dms_shared::manifest::{COPY_FORMAT, Manifest, Predecessor, Step, lowest_format, sha256_hex};
 use re_dms_shared::message::{self, SegmentStaged};
 use re_dms_shared::s3_layout::{SegmentLayout, StreamLayout};
+use re_dms_shared::verify::VerifyRequest;
 use re_dms_shared::{Lsn, sql};
 use tokio::sync::mpsc;
 use tracing::Instrument as _;
@@ -46,6 +47,8 @@ pub enum StageItem {
     Cut(Cut),
     /// The stream was idle: nothing of ours lies between the last segment and here.
     Idle(Lsn),
+    /// The loader is asked this between the last segment and the next one.
+    Ask(Box<VerifyRequest>),
 }
 
 /// What a segment covers.
@@ -82,6 +85,8 @@ pub struct Stager<S> {
     pub flight: Arc<Mutex<Flight>>,
     /// Where staged segments are announced.
     pub announce: mpsc::UnboundedSender<SegmentStaged>,
+    /// Where the loader is asked.
+    pub asks: mpsc::UnboundedSender<VerifyRequest>,
     /// The last segment on S3, if it is known.
     pub predecessor: Option<Predecessor>,
     /// The number that a segment without a known predecessor gets: the one after the initial copy.
@@ -145,6 +150,10 @@ impl<S: SegmentStore> Stager<S> {
                     self.finish_segment(std::mem::take(&mut steps), cut).instrument(span).await?;
                 }
                 StageItem::Idle(lsn) => self.idle(lsn),
+                StageItem::Ask(request) => {
+                    // As with announcements: who hears it ends with the process.
+                    let _ = self.asks.send(VerifyRequest { seq: self.next_seq() - 1, ..*request });
+                }
             }
         }
         Ok(())

@@ -115,6 +115,7 @@ impl StatusFile {
                 .iter()
                 .map(|(table, reason)| NeedsResync { table: table.clone(), reason: reason.clone() })
                 .collect(),
+            verified: snapshot.verified.clone(),
             last_error: snapshot.last_error().map(str::to_owned),
         }
     }

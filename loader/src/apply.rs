@@ -19,6 +19,7 @@ use re_dms_shared::message::{Outcome, SegmentStaged, TableRequest};
 use re_dms_shared::remove::RemoveRequest;
 use re_dms_shared::s3_layout::SegmentLayout;
 use re_dms_shared::table_log::Quarantine;
+use re_dms_shared::verify::VerifyRequest;
 use re_dms_telemetry::traces::Tracer;
 
 use crate::config::ApplySettings;
@@ -35,7 +36,7 @@ use crate::statements::Statements;
 use crate::table_log;
 use crate::traces::LoadSpans;
 pub(crate) use attempt::change_before;
-pub(crate) use catalog::catalog;
+pub(crate) use catalog::{catalog, take_columns};
 pub(crate) use group::all_steps;
 use re_dms_plan::{self as plan, StagedSegment};
 
@@ -103,6 +104,10 @@ impl<A: Statements, O: Objects> SegmentLoader for Loader<A, O> {
 
     async fn remove(&self, request: &RemoveRequest, deadline: Deadline) -> Result<(), LoadError> {
         self.remove_and_answer(request, deadline).await
+    }
+
+    async fn verify(&self, request: &VerifyRequest, deadline: Deadline) -> Result<(), LoadError> {
+        self.answer_verify(request, deadline).await
     }
 
     async fn request(&self, request: &TableRequest, deadline: Deadline) -> Result<Done, LoadError> {

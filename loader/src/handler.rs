@@ -9,6 +9,7 @@ use re_dms_shared::check::{self, CheckRequest};
 use re_dms_shared::message::{FORMAT, Outcome, SegmentAck, SegmentStaged, TableAction, TableRequest};
 use re_dms_shared::remove::{self, RemoveRequest};
 use re_dms_shared::table_log::Quarantine;
+use re_dms_shared::verify::{self, VerifyRequest};
 use re_dms_telemetry::traces::Tracer;
 use serde::Deserialize;
 use tracing::Instrument;
@@ -49,6 +50,13 @@ pub trait SegmentLoader: Send + Sync {
     fn remove(
         &self,
         request: &RemoveRequest,
+        deadline: Deadline,
+    ) -> impl Future<Output = Result<(), LoadError>> + Send;
+
+    /// Tells what tables hold, as of a segment.
+    fn verify(
+        &self,
+        request: &VerifyRequest,
         deadline: Deadline,
     ) -> impl Future<Output = Result<(), LoadError>> + Send;
 }
@@ -129,6 +137,11 @@ impl<L: SegmentLoader, Q: Queues> Handler<L, Q> {
                 }
                 return removed.map(|()| 1);
             }
+            Ok(Message::Verify(request)) => {
+                let VerifyRequest { stream, seq, .. } = request.as_ref();
+                let span = tracing::info_span!("verify", stream, segment = seq);
+                return self.verify(request, deadline).instrument(span).await.map(|()| 1);
+            }
             Err(Unusable { error, message }) => {
                 let error = error();
                 self.report(&error, message.as_deref().map(Sender::of)).await;
@@ -145,6 +158,21 @@ impl<L: SegmentLoader, Q: Queues> Handler<L, Q> {
         let SegmentStaged { stream, epoch, seq, .. } = first;
         let span = tracing::info_span!("segment", stream, epoch, segment = seq);
         self.segments(&group, deadline).instrument(span).await
+    }
+
+    /// Only what takes another invocation comes again: segments wait behind it.
+    async fn verify(&self, request: &VerifyRequest, deadline: Deadline) -> Result<(), LoadError> {
+        match self.loader.verify(request, deadline).await {
+            Err(error) if error.retry() == Retry::Now => Err(error),
+            Err(error) => {
+                tracing::error!(%error, hint = error.hint(), "the question is not answered");
+                Ok(())
+            }
+            Ok(()) => {
+                tracing::info!("answered");
+                Ok(())
+            }
+        }
     }
 
     async fn segments(&self, messages: &[SegmentStaged], deadline: Deadline) -> Result<usize, LoadError> {
@@ -300,6 +328,7 @@ enum Message {
     Request(TableRequest),
     Check(CheckRequest),
     Remove(RemoveRequest),
+    Verify(Box<VerifyRequest>),
 }
 
 /// A body that is no message for this loader; with as much of a message as there is to answer to.
@@ -331,6 +360,9 @@ fn parse(body: &str) -> Result<Message, Unusable> {
         }
         Ok(Head { request: Some(word), .. }) if word == remove::REQUEST => {
             serde_json::from_str(body).map(Message::Remove).map_err(malformed)
+        }
+        Ok(Head { request: Some(word), .. }) if word == verify::REQUEST => {
+            serde_json::from_str(body).map(Message::Verify).map_err(malformed)
         }
         Ok(Head { request: Some(_), .. }) => {
             serde_json::from_str(body).map(Message::Request).map_err(malformed)

@@ -30,5 +30,6 @@ pub mod statements;
 pub mod table_log;
 pub mod traces;
 pub mod transaction;
+pub mod verify;
 
 pub use error::LoadError;

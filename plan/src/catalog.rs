@@ -111,6 +111,12 @@ impl Catalog {
         self.tables.get(&key(table))
     }
 
+    /// The columns of a target by its names, if it exists.
+    pub(super) fn columns_of(&self, schema: &str, name: &str) -> Option<&BTreeMap<String, TargetColumn>> {
+        let key = (schema.to_ascii_lowercase(), name.to_ascii_lowercase());
+        self.tables.get(&key).map(|target| &target.columns)
+    }
+
     pub(super) fn target_mut(&mut self, table: &Table) -> Option<&mut TargetTable> {
         self.tables.get_mut(&key(table))
     }

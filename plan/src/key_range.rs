@@ -6,7 +6,6 @@
 //! NaN and −0, bytes and SUPER have no order that is documented: they get no range.
 
 use re_dms_shared::manifest::Column;
-use re_dms_shared::types::RedshiftType;
 
 use super::copy::Stage;
 use super::merge::target_column;
@@ -17,7 +16,7 @@ const RANGES: usize = 3;
 /// Conditions, each with AND before it: the target's key columns lie between the staged ones of the rows that `of` picks.
 /// `staged` names the staged columns.
 pub(super) fn within(stage: &Stage<'_>, of: &str, staged: impl Fn(usize, &Column) -> String) -> String {
-    let key = stage.key().enumerate().filter(|(_, column)| has_one_order(column.redshift_type));
+    let key = stage.key().enumerate().filter(|(_, column)| column.redshift_type.has_one_order());
     let range = |(position, column): (usize, &Column)| {
         let theirs = stage.column(&staged(position, column));
         let of_stage = |function| format!("(SELECT {function}({theirs}) FROM {} WHERE {of})", stage.relation);
@@ -25,19 +24,4 @@ pub(super) fn within(stage: &Stage<'_>, of: &str, staged: impl Fn(usize, &Column
         format!(" AND {ours} BETWEEN {} AND {}", of_stage("MIN"), of_stage("MAX"))
     };
     key.take(RANGES).map(range).collect()
-}
-
-fn has_one_order(ty: RedshiftType) -> bool {
-    use RedshiftType as R;
-    matches!(
-        ty,
-        R::SmallInt
-            | R::Integer
-            | R::BigInt
-            | R::Decimal { .. }
-            | R::Date
-            | R::Time
-            | R::Timestamp
-            | R::TimestampTz
-    )
 }

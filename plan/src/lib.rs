@@ -27,6 +27,7 @@ mod statements;
 pub mod table_log;
 mod tables;
 mod tagged_keys;
+pub mod verify;
 mod whole_row;
 
 pub use by_table::plan_by_table;

@@ -11,7 +11,12 @@ const TABLES_A_QUERY: usize = 300;
 /// The columns of the segment's targets, as many queries as it takes. Read by [`super::Catalog::add_row`].
 #[must_use]
 pub fn columns(manifest: &Manifest) -> Vec<String> {
-    let targets: Vec<_> = targets(manifest.steps.iter()).into_iter().collect();
+    columns_of_targets(targets(manifest.steps.iter()))
+}
+
+/// The same of other targets.
+pub(super) fn columns_of_targets(targets: BTreeSet<(&String, &String)>) -> Vec<String> {
+    let targets: Vec<_> = targets.into_iter().collect();
     targets.chunks(TABLES_A_QUERY).map(columns_of).collect()
 }
 

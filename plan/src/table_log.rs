@@ -222,7 +222,8 @@ impl TableLog {
     }
 
     /// Whether any segment is done with some of its targets.
-    pub(super) fn has_loaded(&self) -> bool {
+    #[must_use]
+    pub fn has_loaded(&self) -> bool {
         !self.loaded.is_empty()
     }
 

@@ -19,6 +19,7 @@ pub mod status;
 pub mod table_log;
 pub mod trace;
 pub mod types;
+pub mod verify;
 
 pub use epoch::Epoch;
 pub use lsn::Lsn;

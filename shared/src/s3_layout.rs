@@ -5,6 +5,8 @@
 //! {prefix}/{stream}/replay.json                                    instead of it: a replay into other tables
 //! {prefix}/{stream}/status.json                                    what the capture told of itself last
 //! {prefix}/{stream}/checks/{id}/                                   what `re_dms check` tries out; nothing stays
+//! {prefix}/{stream}/verify/{id}/                                   what is asked and answered for `re_dms verify`; of what was
+//!                                                                  asked for nothing stays
 //! {prefix}/{stream}/{epoch}/position.json                          how far an idle stream was confirmed
 //! {prefix}/{stream}/{epoch}/copy.json                              the tables of the initial copy
 //! {prefix}/{stream}/{epoch}/copied.json                            the same once it is done, with their snapshots
@@ -62,6 +64,12 @@ impl StreamLayout {
     #[must_use]
     pub fn check(&self, id: &str) -> String {
         format!("{}/checks/{id}", self.root)
+    }
+
+    /// The folder of one verification's files.
+    #[must_use]
+    pub fn verification(&self, id: &str) -> String {
+        format!("{}/verify/{id}", self.root)
     }
 
     /// How far an idle stream was confirmed: see [`crate::epoch`] and the capture's start.

@@ -84,8 +84,28 @@ pub struct CaptureStatus {
     pub resync_error: Option<String>,
     /// Tables with rows in Redshift that may differ from the source's until they are read again.
     pub needs_resync: Vec<NeedsResync>,
+    /// What `re_dms verify`, or the configuration's interval, found last; none since the start of the process.
+    pub verified: Option<VerifiedStatus>,
     /// The last failure with its hint, while it lasts.
     pub last_error: Option<String>,
+}
+
+/// What a verification found.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct VerifiedStatus {
+    /// The run's: its result is on S3.
+    pub id: String,
+    /// When it ended.
+    pub at: Timestamp,
+    /// Tables that were looked at.
+    pub tables: u64,
+    /// Tables that are not in Redshift as on the source, by their names there.
+    pub different: Vec<String>,
+    /// Tables that could not be compared.
+    pub unverified: Vec<String>,
+    /// Why it broke off, if it did.
+    pub error: Option<String>,
 }
 
 /// How far an initial copy is, or the reading of tables anew.

@@ -55,6 +55,11 @@ impl Window {
         }
     }
 
+    /// The last segment that was announced, or that the ledger had before.
+    pub(super) fn announced_up_to(&self) -> u64 {
+        self.next - 1
+    }
+
     pub(super) fn hear(&mut self, news: News) {
         match news {
             News::Loaded(seq) => {

@@ -53,6 +53,15 @@ impl Overview {
         writeln!(f, "lag         {ahead}, {seconds}")?;
         let retained = capture.retained_bytes.map_or_else(|| "not asked yet".to_owned(), bytes);
         writeln!(f, "retained    {retained} of WAL, by the slot on the source")?;
+        if let Some(verified) = &capture.verified {
+            let (tables, different, unverified) =
+                (verified.tables, verified.different.len(), verified.unverified.len());
+            writeln!(
+                f,
+                "verified    {tables} tables, {different} different, {unverified} not comparable ({})",
+                verified.at
+            )?;
+        }
         if let Some(copy) = &capture.copy {
             let left = copy.seconds_left.map(|left| format!(", about {} left", duration(left as f64)));
             let (done, expected) = (bytes(copy.bytes_done), bytes(copy.bytes_expected));
@@ -70,6 +79,15 @@ impl Overview {
     fn troubles(&self, f: &mut Formatter<'_>, capture: &CaptureStatus) -> fmt::Result {
         for table in &capture.needs_resync {
             writeln!(f, "\nneeds a resync: {}\n  {}", table.table, table.reason)?;
+        }
+        if let Some(verified) = &capture.verified {
+            for table in &verified.different {
+                writeln!(f, "\nnot as on the source: {table}, as of {}", verified.at)?;
+                writeln!(f, "  hint: `re_dms verify --repair --table {table}`")?;
+            }
+            if let Some(error) = &verified.error {
+                writeln!(f, "\nthe last verification broke off ({})\n  {error}", verified.at)?;
+            }
         }
         for table in &capture.quarantined {
             let (name, since) = (&table.table, table.since_seq);

@@ -14,21 +14,26 @@ pub(crate) async fn catalog<A: Statements>(
 ) -> Result<Catalog, LoadError> {
     let mut catalog = Catalog::default();
     for sql in plan::queries::columns(manifest) {
-        for row in runner.query("reading the catalog", sql).await? {
-            if let [schema, table, column, data_type, numbers @ ..] = row.as_slice()
-                && let [Some(schema), Some(table), Some(column), Some(data_type)] =
-                    [schema.text(), table.text(), column.text(), data_type.text()]
-            {
-                let number = |position: usize| numbers.get(position).and_then(Cell::number);
-                let not_null = numbers.get(3).and_then(Cell::text) == Some("NO");
-                let numbers = [number(0), number(1), number(2)];
-                catalog.add_row(schema, table, column, data_type, numbers, not_null);
-            }
-        }
+        take_columns(&mut catalog, &runner.query("reading the catalog", sql).await?);
     }
     dependents(runner, manifest, &mut catalog).await?;
     layouts(runner, manifest, &mut catalog).await?;
     Ok(catalog)
+}
+
+/// What a query for tables' columns gave.
+pub(crate) fn take_columns(catalog: &mut Catalog, rows: &[Vec<Cell>]) {
+    for row in rows {
+        if let [schema, table, column, data_type, numbers @ ..] = row.as_slice()
+            && let [Some(schema), Some(table), Some(column), Some(data_type)] =
+                [schema.text(), table.text(), column.text(), data_type.text()]
+        {
+            let number = |position: usize| numbers.get(position).and_then(Cell::number);
+            let not_null = numbers.get(3).and_then(Cell::text) == Some("NO");
+            let numbers = [number(0), number(1), number(2)];
+            catalog.add_row(schema, table, column, data_type, numbers, not_null);
+        }
+    }
 }
 
 /// Which views stand in the way of what the segment drops.

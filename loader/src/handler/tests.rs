@@ -50,6 +50,15 @@ impl SegmentLoader for Script {
         Err(LoadError::LedgerMoved { seq: 0 })
     }
 
+    async fn verify(&self, request: &VerifyRequest, _: Deadline) -> Result<(), LoadError> {
+        self.asked.lock().unwrap().push(request.seq);
+        match request.id.as_str() {
+            "later" => Err(LoadError::HandOver { what: "verifying".to_owned() }),
+            "refused" => Err(refused()),
+            _ => Ok(()),
+        }
+    }
+
     async fn request(&self, request: &TableRequest, _: Deadline) -> Result<Done, LoadError> {
         match request.table.as_str() {
             "s.refused" => Err(refused()),
@@ -166,6 +175,32 @@ async fn a_check_is_asked_once_whatever_becomes_of_it() {
     assert!(failed.is_empty(), "{failed:?}");
     assert_eq!(*handler.loader.asked.lock().unwrap(), [77, 1]);
     assert_eq!(handler.queues.acks.lock().unwrap().len(), 1, "the answer is not the capture's");
+}
+
+#[tokio::test]
+async fn a_question_for_tables_keeps_its_place_and_holds_nobody_up_for_long() {
+    let question = |id: &str| {
+        let question = VerifyRequest {
+            format: 1,
+            request: "verify".into(),
+            stream: "main".into(),
+            epoch: "E".into(),
+            seq: 66,
+            id: id.into(),
+            bucket: "b".into(),
+            checks_key: "c".into(),
+            answer_key: "d".into(),
+        };
+        serde_json::to_string(&question).unwrap()
+    };
+    let script = || Script { together: 9, ..Script::default() };
+    let bodies = [body(1), body(2), question("refused"), body(3)];
+    let (failed, handler) = handle(script(), Sent::default(), &bodies).await;
+    assert!(failed.is_empty(), "{failed:?}");
+    assert_eq!(*handler.loader.asked.lock().unwrap(), [1, 66, 3], "segments behind it are not loaded before");
+    let (failed, handler) = handle(script(), Sent::default(), &[body(1), question("later"), body(2)]).await;
+    assert_eq!(failed, ["id1", "id2"]);
+    assert_eq!(*handler.loader.asked.lock().unwrap(), [1, 66]);
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@ mod command;
 mod copy_statement;
 mod create_table;
 mod cursor;
+mod datediff;
 mod lexer;
 mod names;
 mod parameters;

@@ -78,12 +78,31 @@ CREATE OR REPLACE FUNCTION re_dms_standin.cut(value text, bytes integer) RETURNS
         ELSE re_dms_standin.cut_long(value, bytes) END $$;
 CREATE OR REPLACE FUNCTION re_dms_standin.from_hex(text) RETURNS bytea LANGUAGE sql IMMUTABLE STRICT
     AS $$ SELECT decode($1, 'hex') $$;
+CREATE OR REPLACE FUNCTION re_dms_standin.to_hex(bytea) RETURNS varchar LANGUAGE sql IMMUTABLE STRICT
+    AS $$ SELECT encode($1, 'hex') $$;
+CREATE OR REPLACE FUNCTION re_dms_standin.strtol(value text, base integer) RETURNS bigint LANGUAGE plpgsql IMMUTABLE STRICT
+AS $$
+BEGIN
+    IF base <> 16 OR value !~ '^[0-9a-fA-F]{1,15}$' THEN
+        RAISE EXCEPTION 'the stand-in knows STRTOL of up to fifteen hexadecimal digits';
+    END IF;
+    RETURN ('x' || lpad(value, 16, '0'))::bit(64)::bigint;
+END
+$$;
+-- Of day times; with an offset they are times in UTC.
+CREATE OR REPLACE FUNCTION re_dms_standin.microseconds_between(time, time) RETURNS bigint LANGUAGE sql IMMUTABLE STRICT
+    AS $$ SELECT ((extract(epoch FROM $2) - extract(epoch FROM $1)) * 1000000)::bigint $$;
+CREATE OR REPLACE FUNCTION re_dms_standin.microseconds_between(timetz, timetz) RETURNS bigint LANGUAGE sql IMMUTABLE STRICT
+    AS $$ SELECT ((extract(epoch FROM $2) - extract(epoch FROM $1)) * 1000000)::bigint $$;
+CREATE OR REPLACE FUNCTION re_dms_standin.microseconds_between(timestamp, timestamp) RETURNS bigint LANGUAGE sql IMMUTABLE
+    STRICT AS $$ SELECT ((extract(epoch FROM $2) - extract(epoch FROM $1)) * 1000000)::bigint $$;
 CREATE OR REPLACE FUNCTION re_dms_standin.json_parse(text) RETURNS jsonb LANGUAGE sql IMMUTABLE STRICT
     AS $$ SELECT $1::jsonb $$;
+-- Redshift puts no blanks between JSON's tokens.
 CREATE OR REPLACE FUNCTION re_dms_standin.json_serialize(jsonb) RETURNS varchar LANGUAGE sql IMMUTABLE STRICT
-    AS $$ SELECT $1::text $$;
+    AS $$ SELECT regexp_replace($1::text, '("(?:[^"\\]|\\.)*")|\s+', '\1', 'g') $$;
 CREATE OR REPLACE FUNCTION re_dms_standin.json_serialize_to_varbyte(jsonb) RETURNS bytea LANGUAGE sql IMMUTABLE STRICT
-    AS $$ SELECT convert_to($1::text, 'UTF8') $$;
+    AS $$ SELECT convert_to(re_dms_standin.json_serialize($1), 'UTF8') $$;
 CREATE OR REPLACE FUNCTION re_dms_standin.nvl2(anyelement, integer, integer) RETURNS integer LANGUAGE sql IMMUTABLE
     AS $$ SELECT CASE WHEN $1 IS NULL THEN $3 ELSE $2 END $$;
 

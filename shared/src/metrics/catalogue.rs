@@ -95,6 +95,9 @@ metrics! { CAPTURE, "The capture's metrics.":
     QUARANTINED_TABLES "quarantined_tables" Kind::Gauge, Count, [], "Tables that can't be loaded: their changes collect on S3";
     HELD_TABLES "held_tables" Kind::Gauge, Count, [], "Tables with a change of their definition that waits for approval";
     RESYNC_TABLES "resync_tables" Kind::Gauge, Count, [], "Tables whose rows in Redshift may differ from the source's until they are read again";
+    VERIFIED_TABLES "verified_tables" Kind::Gauge, Count, [], "Tables that the last verification looked at";
+    DIFFERENT_TABLES "different_tables" Kind::Gauge, Count, [], "Tables that it found not to be in Redshift as on the source";
+    UNVERIFIED_TABLES "unverified_tables" Kind::Gauge, Count, [], "Tables that it could not compare";
     COPY_TABLES_LEFT "copy_tables_left" Kind::Gauge, Count, [], "Tables of the initial copy that are not on S3 yet";
     MEMORY_BYTES "memory_bytes" Kind::Gauge, Bytes, [], "Resident memory of the process";
     TRANSACTIONS "transactions" Kind::Counter, Count, [], "Transactions of the source";

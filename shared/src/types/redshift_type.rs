@@ -38,6 +38,24 @@ impl RedshiftType {
     /// The longest VARCHAR that a table's column may have.
     pub const VARCHAR_MAX: RedshiftType = RedshiftType::Varchar(u16::MAX);
 
+    /// Whether everything that compares its values has them in one order: texts are equal when trailing blanks differ, floats
+    /// have NaN and −0, bytes and SUPER have no order that is documented.
+    #[must_use]
+    pub fn has_one_order(self) -> bool {
+        use RedshiftType as R;
+        matches!(
+            self,
+            R::SmallInt
+                | R::Integer
+                | R::BigInt
+                | R::Decimal { .. }
+                | R::Date
+                | R::Time
+                | R::Timestamp
+                | R::TimestampTz
+        )
+    }
+
     /// Whether every value of `wanted` arrives exact in a column of this type.
     #[must_use]
     pub fn holds(self, wanted: RedshiftType) -> bool {

@@ -33,4 +33,5 @@ mod table_rules;
 mod traces;
 mod types;
 mod upgrade;
+mod verify;
 mod versions;

@@ -12,6 +12,7 @@ mod segments;
 mod status;
 mod tables;
 mod traces;
+mod verify;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -38,6 +39,7 @@ enum Command {
     Segments(segments::Segments),
     Replay(replay::Replay),
     Destroy(destroy::Destroy),
+    Verify(verify::Verify),
 }
 
 /// What a command comes to: whatever went wrong is told as it prints itself.
@@ -69,6 +71,7 @@ fn main() -> ExitCode {
         Command::Segments(segments) => segments.execute(),
         Command::Replay(replay) => replay.execute(),
         Command::Destroy(destroy) => destroy.execute(),
+        Command::Verify(verify) => verify.execute(),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -11,6 +11,7 @@ use sqlparser::tokenizer::Span;
 
 use super::SqlError;
 use super::cursor::Cursor;
+use super::datediff;
 use super::lexer::{literal, quoted, tokens};
 use super::names::{OWN_SCHEMA_PREFIX, TableName, is_reserved};
 use super::query::{names_column, table_name};
@@ -72,7 +73,7 @@ const KEYWORDS: [&str; 14] = [
 ];
 
 /// Functions that mean the same in both databases, or are defined for the stand-in.
-const FUNCTIONS: [&str; 76] = [
+const FUNCTIONS: [&str; 78] = [
     "abs",
     "btrim",
     "ceil",
@@ -141,12 +142,14 @@ const FUNCTIONS: [&str; 76] = [
     "split_part",
     "sqrt",
     "strpos",
+    "strtol",
     "substr",
     "substring",
     "sum",
     "sysdate",
     "to_char",
     "to_date",
+    "to_hex",
     "to_timestamp",
     "trim",
 ];
@@ -431,6 +434,8 @@ fn check_function(function: &mut Function) -> Result<(), SqlError> {
     }
     if name == "nvl" {
         function.name = ObjectName::from(vec![verbatim("coalesce".to_owned())]);
+    } else if name == "datediff" {
+        return datediff::rewrite(function);
     } else if !FUNCTIONS.contains(&name.as_str()) {
         return unsupported(&format!("the function {name}"));
     }
