@@ -3,6 +3,7 @@
 //! Runs on a thread of its own. What it is given is fsynced in the local WAL already; what it hands on goes to the
 //! [stager](crate::stage).
 
+mod chunks;
 mod limits;
 mod read_back;
 mod resync;
@@ -27,6 +28,7 @@ use crate::resync::REQUESTS;
 use crate::retention::Retention;
 use crate::stage::{Cut, StageItem};
 use crate::wal::WalPosition;
+use chunks::Sweeps;
 pub use limits::Limits;
 use read_back::Frame;
 pub use read_back::ReadBack;
@@ -87,7 +89,10 @@ pub struct Collector {
     wal_position: Option<WalPosition>,
     /// Where the commit record of the transaction at hand begins.
     commit_lsn: Lsn,
+    /// Its number.
+    xid: u32,
     resyncs: Resyncs,
+    sweeps: Sweeps,
 }
 
 /// The segment that the batch will become.
@@ -128,7 +133,9 @@ impl Collector {
             cut_now: false,
             wal_position: None,
             commit_lsn: Lsn::ZERO,
+            xid: 0,
             resyncs: Resyncs::none(),
+            sweeps: Sweeps::default(),
         }
     }
 
@@ -203,7 +210,7 @@ impl Collector {
     fn commit(&mut self, commit: Commit, xid: u32, body: Body) -> Result<()> {
         let passed_over = commit.end_lsn <= self.staged;
         self.relations.begin(xid, commit.commit_lsn, body.descriptions())?;
-        self.commit_lsn = commit.commit_lsn;
+        (self.commit_lsn, self.xid) = (commit.commit_lsn, xid);
         let mut changes = if passed_over { 0 } else { u64::from(self.place_resyncs(commit.commit_lsn)?) };
         for frame in self.read_back.frames(body)? {
             let frame = frame?;
@@ -248,6 +255,7 @@ impl Collector {
                 let Some(shape) = self.relations.shape(change.relation)? else { return Ok(false) };
                 self.batch.apply(shape, change.kind).map_err(|error| impossible(&error))?;
                 self.remember_change(change.relation, &frame.payload, frame.in_block);
+                self.doubt(change.relation, change.kind);
                 Ok(true)
             }
             Message::Truncate(truncate) => {
@@ -278,7 +286,7 @@ impl Collector {
                 Ok(touched)
             }
             Message::Logical(message) if message.prefix == REQUESTS && message.transactional => {
-                Ok(self.requested(message.content))
+                self.requested(message.content)
             }
             Message::Logical(message) => {
                 self.logical(&message);

@@ -7,11 +7,11 @@ use std::thread::available_parallelism;
 
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt};
-use re_dms_shared::manifest::{Action, DataFile, Load, Step, copy_manifest_json};
+use re_dms_shared::manifest::{Action, Chunk, DataFile, KeyRange, Load, Step, copy_manifest_json};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::{SegmentStore, Stager};
-use crate::batch::{StepAction, StepData, TableShape};
+use crate::batch::{KeyedRows, LoadData, StepAction, StepData, TableShape};
 use crate::error::{Error, Result, Who};
 use crate::metrics::{count_load, upload};
 use crate::rows::{self, Codec, FileRows, FileSummary, LoadContext, LoadSummary};
@@ -37,6 +37,8 @@ enum PlannedAction {
     /// It takes no files.
     Ready(Box<Action>),
     Load(Arc<LoadContext>),
+    /// With its key and its range.
+    Chunk(Arc<LoadContext>, Vec<String>, KeyRange),
 }
 
 /// A file that is not written yet.
@@ -140,6 +142,10 @@ impl<S: SegmentStore> Stager<S> {
         let action = match action {
             PlannedAction::Ready(action) => *action,
             PlannedAction::Load(context) => Action::Load(self.finish_load(number, &context, staged).await?),
+            PlannedAction::Chunk(context, key, range) => {
+                let load = self.finish_load(number, &context, staged).await?;
+                Action::Chunk(Chunk { key, range, load })
+            }
         };
         Ok(Step { number, table: shape.table().clone(), action })
     }
@@ -203,17 +209,36 @@ fn plan(before: usize, data: Vec<StepData>, max_file_bytes: usize) -> (Vec<Plann
             StepAction::Resync => PlannedAction::Ready(Box::new(Action::Resync)),
             StepAction::Replace(load) => PlannedAction::Ready(Box::new(Action::Replace(*load))),
             StepAction::Load(load) => {
-                let (context, parts) = rows::split(Arc::clone(&shape), load, max_file_bytes);
-                let context = Arc::new(context);
-                files.extend(parts.into_iter().zip(1..).map(|(rows, number)| {
-                    let context = Arc::clone(&context);
-                    PlannedFile { step, number, context, rows }
-                }));
+                let (context, parts) = plan_files(step, &shape, load, max_file_bytes);
+                files.extend(parts);
                 PlannedAction::Load(context)
+            }
+            StepAction::Chunk(KeyedRows { key, range, rows }) => {
+                let is_empty = rows.is_empty();
+                let (context, parts) = plan_files(step, &shape, LoadData::Entries(rows), max_file_bytes);
+                // A file has rows; the range may have none.
+                files.extend(parts.filter(|_| !is_empty));
+                PlannedAction::Chunk(context, key, range)
             }
         };
         let number = u32::try_from(before + step + 1).unwrap_or(u32::MAX);
         steps.push(PlannedStep { number, shape, action });
     }
     (steps, files)
+}
+
+fn plan_files(
+    step: usize,
+    shape: &Arc<TableShape>,
+    load: LoadData,
+    max_file_bytes: usize,
+) -> (Arc<LoadContext>, impl Iterator<Item = PlannedFile>) {
+    let (context, parts) = rows::split(Arc::clone(shape), load, max_file_bytes);
+    let context = Arc::new(context);
+    let of_files = Arc::clone(&context);
+    let files = parts.into_iter().zip(1..).map(move |(rows, number)| {
+        let context = Arc::clone(&of_files);
+        PlannedFile { step, number, context, rows }
+    });
+    (context, files)
 }

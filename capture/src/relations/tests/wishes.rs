@@ -8,7 +8,7 @@ use crate::relations::look::LeafNow;
 
 fn wish(oid: u32, id: &str) -> Wish {
     let table = NamedTable { oid, schema: "public".into(), name: format!("t{oid}") };
-    Wish { table, id: id.into() }
+    Wish::new(table, id.into())
 }
 
 /// As the next process finds it.
