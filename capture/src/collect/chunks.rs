@@ -144,7 +144,8 @@ impl Collector {
         if self.relations.is_told_since(oid, since) {
             return Ok(Swept::Later);
         }
-        let is_unproven = self.relations.needs_resync(oid);
+        let is_unproven = self.relations.needs_resync(oid)
+            || now.as_ref().is_some_and(|now| !self.relations.has_partitions_of(now));
         let read_anew = now.map_or(Ok(None), |now| self.relations.read_anew(now));
         let (steps, shape) = match read_anew {
             Ok(Some(read_anew)) => read_anew,

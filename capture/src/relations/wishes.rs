@@ -144,6 +144,13 @@ impl Relations {
         self.known.tables.get(&oid).is_none_or(|known| !known.needs_resync.is_empty())
     }
 
+    /// Whether the table's partitions are those that are known, stored as they were. What another one brought or took is to be
+    /// read.
+    #[must_use]
+    pub fn has_partitions_of(&self, now: &TableNow) -> bool {
+        self.known.tables.get(&now.oid).is_some_and(|known| known.leaves == now.leaves())
+    }
+
     /// All of them.
     #[must_use]
     pub fn wishes(&self) -> Vec<Wish> {
