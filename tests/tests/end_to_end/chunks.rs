@@ -53,7 +53,7 @@ const CHANGES: &str = "
     INSERT INTO dated VALUES ('2020-01-01'::date + (%N% * 7) % 300, %N% + 10.50, 'new');
     UPDATE parts SET part = part + 1 WHERE id % 100 = %N% % 100;
     UPDATE parts SET id = 3000 - id WHERE id % 90 = %N% % 90 AND id <> 1500;
-    UPDATE steady SET n = %N% WHERE id % 40 = %N% % 40;
+    UPDATE steady SET n = n + 1 WHERE id % 40 = %N% % 40;
     UPDATE worded SET n = %N% WHERE n % 10 = %N% % 10;
 ";
 
