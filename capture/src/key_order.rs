@@ -64,6 +64,16 @@ impl KeyOrder {
             .then_some(Self { columns })
     }
 
+    /// Whether a column of this type, with this modifier, may be part of such a key.
+    #[must_use]
+    pub fn is_known_for(type_oid: u32, modifier: i32) -> bool {
+        match type_oid {
+            INT2 | INT4 | INT8 | UUID | DATE | TIMESTAMP | TIMESTAMPTZ => true,
+            NUMERIC => modifier >= 0,
+            _ => false,
+        }
+    }
+
     /// Where a row lies, or its key alone if the other cells are not there; none if that can't be told.
     #[must_use]
     pub fn of_row(&self, row: Tuple<'_>) -> Option<Place> {

@@ -14,7 +14,7 @@ pub mod request;
 mod sweep;
 mod visible;
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -58,8 +58,8 @@ pub(crate) struct Resyncer {
     pub(crate) flight: Arc<Mutex<Flight>>,
     /// The collector.
     pub(crate) collector: Reader,
-    /// Wishes whose tables can't be read range by range.
-    pub(crate) whole: HashSet<String>,
+    /// Wishes by their ids: whether their tables are to be read as a whole, since nothing orders their rows.
+    pub(crate) whole: HashMap<(String, u32), bool>,
 }
 
 /// How a table is read.
@@ -123,7 +123,9 @@ impl Resyncer {
 
     /// Reads tables of one kind: all that are read under a snapshot, or one that is not. None if there is nothing to read.
     async fn read_some(&mut self, wishes: &[Wish], turn: usize) -> Option<Result<()>> {
-        self.whole.retain(|id| wishes.iter().any(|wish| wish.id == *id));
+        if let Err(error) = self.sort_out(wishes).await {
+            return Some(Err(error));
+        }
         let of =
             |way: Way| -> Vec<Wish> { wishes.iter().filter(|wish| self.way(wish) == way).cloned().collect() };
         let (whole, swept) = (of(Way::Whole), of(Way::Ranges));
@@ -135,17 +137,33 @@ impl Resyncer {
         Some(match self.sweep(wish).await {
             Ok(Ended::Paused) => Ok(()),
             Ok(Ended::Whole) => {
-                self.whole.insert(wish.id.clone());
+                self.whole.insert(wish.key(), true);
                 Ok(())
             }
             Err(error) => Err(error),
         })
     }
 
+    /// Finds out of new wishes whose tables have a key to be read by.
+    async fn sort_out(&mut self, wishes: &[Wish]) -> Result<()> {
+        self.whole.retain(|key, _| wishes.iter().any(|wish| wish.key() == *key));
+        let new: Vec<_> = wishes.iter().filter(|wish| !self.whole.contains_key(&wish.key())).collect();
+        if new.is_empty() {
+            return Ok(());
+        }
+        let source = Source::connect(&self.config.source).await?;
+        for wish in new {
+            let is_whole = wish.whole || !self.has_order(&source, wish).await?;
+            self.whole.insert(wish.key(), is_whole);
+        }
+        Ok(())
+    }
+
     /// How a table is to be read.
     fn way(&self, wish: &Wish) -> Way {
         let NamedTable { schema, name, .. } = &wish.table;
-        if wish.whole || self.whole.contains(&wish.id) || self.config.tables.of(schema, name).resync_whole {
+        let is_whole = wish.whole || self.whole.get(&wish.key()).copied().unwrap_or(false);
+        if is_whole || self.config.tables.of(schema, name).resync_whole {
             return Way::Whole;
         }
         let (schema, name) = self.config.target.table(schema, name);

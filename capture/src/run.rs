@@ -7,7 +7,7 @@
 //!
 //! Each arrow is a short bounded channel: whoever is slow holds up those before it, and memory stays bounded.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -267,7 +267,7 @@ impl Stream {
             progress: Arc::clone(&progress),
             flight: Arc::clone(&flight),
             collector: at_reader,
-            whole: HashSet::new(),
+            whole: HashMap::new(),
         };
         background.spawn(resyncer.run(stopping.clone()));
         let persister = Persister::new(wal, held, retention, Arc::clone(&progress), inputs_in)

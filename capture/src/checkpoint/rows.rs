@@ -248,6 +248,43 @@ mod tests {
     }
 
     #[test]
+    fn a_range_that_was_read_anew_takes_the_place_of_its_keys() {
+        let column = re_dms_shared::manifest::Column {
+            name: "id".into(),
+            attribute_number: None,
+            type_oid: 23,
+            type_modifier: -1,
+            target_name: "id".into(),
+            redshift_type: re_dms_shared::types::RedshiftType::Integer,
+            key: true,
+        };
+        let table = re_dms_shared::manifest::Table {
+            schema: "s".into(),
+            name: "t".into(),
+            oid: 1,
+            target_schema: "s".into(),
+            target_name: "t".into(),
+            columns: vec![column],
+            kept: Vec::new(),
+            layout: re_dms_shared::manifest::Layout::default(),
+        };
+        let order = KeyOrder::of(&table, &["id".into()]).unwrap();
+        let to = Some(vec!["10".to_owned()]);
+        let span = order.span(&re_dms_shared::manifest::KeyRange { from: None, to }).unwrap();
+        let markers = [load(&[0], &[], &[]), Marker::ClearRange(order, span), load(&[0], &[], &[])];
+        let rows = |changes: &[(usize, char, u64, &[&str])]| merged(&markers, true, changes);
+        let changes: [(usize, char, u64, &[&str]); 4] = [
+            (0, 'i', 0, &["9", "old"]),
+            (0, 'i', 0, &["11", "old"]),
+            (0, 'i', 0, &["10", "old"]),
+            (2, 'r', 0, &["10", "new"]),
+        ];
+        assert_eq!(rows(&changes), Ok(vec![(row(&["10", "new"]), 1), (row(&["11", "old"]), 1)]));
+        assert_eq!(rows(&changes[..3]), Ok(vec![(row(&["11", "old"]), 1)]), "it may be empty");
+        assert_eq!(rows(&[(0, 'i', 0, &["x", "old"])]), Err(Contradiction::NoPlace));
+    }
+
+    #[test]
     fn keyed_rows_meet_every_operation() {
         let markers = [load(&[0], &[&[1], &[2]], &[2]), Marker::Clear, load(&[0], &[&[1]], &[])];
         let rows = merged(

@@ -61,6 +61,12 @@ impl Wish {
         Self { table, id, only: None, sweep: None, whole: false }
     }
 
+    /// One request may be for several tables.
+    #[must_use]
+    pub fn key(&self) -> (String, u32) {
+        (self.id.clone(), self.table.oid)
+    }
+
     /// What two wishes for one table come to: the newer one, and what the older one still wants.
     fn after(self, older: Option<&Wish>) -> Self {
         let (Some(older), Some(only)) = (older, &self.only) else { return self };

@@ -70,12 +70,9 @@ impl Resyncer {
     pub(super) async fn sweep(&self, wish: &Wish) -> Result<Ended> {
         let oid = wish.table.oid;
         let wanted = self.wanted_now();
-        self.watch(vec![oid]).await?;
         let source = Source::connect(&self.config.source).await?;
         source.prepare_for_chunks().await?;
-        if !self.outlive(&source, &wanted).await? {
-            return Ok(Ended::Paused);
-        }
+        let before = source.insert_position().await?.unwrap_or(Lsn::ZERO);
         let (now, looked) = match self.look_for_sweep(&source, wish).await? {
             Look::There(looked) => (Some(looked.now.clone()), Some(looked)),
             Look::Gone => (None, None),
@@ -85,7 +82,11 @@ impl Resyncer {
             }
             Look::NoKey => return Ok(Ended::Whole),
         };
-        let (since, key) = looked.as_ref().map_or((Lsn::ZERO, Vec::new()), |l| (l.since, l.key.clone()));
+        self.watch(vec![oid]).await?;
+        if !self.outlive(&source, &wanted).await? {
+            return Ok(Ended::Paused);
+        }
+        let (since, key) = looked.as_ref().map_or((before, Vec::new()), |l| (l.since, l.key.clone()));
         let sweep = Box::new(Sweep { wish: wish.clone(), since, now, key: key.clone() });
         let (begun, answer) = oneshot::channel();
         let place = new_id();
@@ -211,6 +212,20 @@ impl Resyncer {
             now = source.visible().await?;
         }
         Ok(true)
+    }
+
+    /// Whether the table, if it is there, has a key that orders its rows.
+    pub(super) async fn has_order(&self, source: &Source, wish: &Wish) -> Result<bool> {
+        let (config, oid) = (&self.config.source, wish.table.oid);
+        let Some(now) = source.definition(oid, &config.publication).await? else { return Ok(true) };
+        let Some(index) = source.key_index(oid).await? else { return Ok(false) };
+        let is_ordered = |name: &String| {
+            let column = now.columns.iter().find(|column| column.name.as_ref() == Some(name));
+            let is_known =
+                column.is_some_and(|column| KeyOrder::is_known_for(column.type_oid, column.modifier));
+            is_known && !config.columns.is_hashed(&now.schema, &now.name, name)
+        };
+        Ok(index.columns.iter().all(is_ordered))
     }
 
     async fn look_for_sweep(&self, source: &Source, wish: &Wish) -> Result<Look> {
