@@ -16,15 +16,17 @@ mod project;
 mod shape;
 mod stage;
 mod table;
+mod within;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use re_dms_shared::manifest::{Load, SchemaChange, Table};
+use re_dms_shared::manifest::{KeyRange, Load, SchemaChange, Table};
 
 pub use error::BatchError;
-pub use load::{Copies, Entry, LoadData, Move, StepAction, StepData};
+pub use load::{Copies, Entry, KeyedRows, LoadData, Move, StepAction, StepData};
 pub use shape::{ShapeError, SourceColumn, TableShape};
+pub use within::{KeyChange, Part, key_change};
 
 use crate::pgoutput::ChangeKind;
 use project::Projected;
@@ -103,14 +105,27 @@ impl Batch {
     /// The table is being read anew from here on: whatever is open for its rows, or under its names in Redshift, comes
     /// before.
     pub fn resync(&mut self, shape: &Arc<TableShape>) {
+        self.close_all_of(shape);
+        self.closed.push(StepData { shape: Arc::clone(shape), action: StepAction::Resync });
+        self.changes += 1;
+    }
+
+    /// These rows take the place of all that the table has of a range of keys, as of here.
+    pub fn chunk(&mut self, shape: &Arc<TableShape>, key: Vec<String>, range: KeyRange, rows: Vec<Entry>) {
+        self.close_all_of(shape);
+        let action = StepAction::Chunk(KeyedRows { key, range, rows });
+        self.closed.push(StepData { shape: Arc::clone(shape), action });
+        self.changes += 1;
+    }
+
+    /// What is open for the table's rows, or under its names in Redshift, comes before.
+    fn close_all_of(&mut self, shape: &Arc<TableShape>) {
         let table = shape.table();
         let target = (table.target_schema.clone(), table.target_name.clone());
         let positions = [self.by_oid.get(&table.oid).copied(), self.by_target.get(&target).copied()];
         for position in positions.into_iter().flatten() {
             self.close(position);
         }
-        self.closed.push(StepData { shape: Arc::clone(shape), action: StepAction::Resync });
-        self.changes += 1;
     }
 
     /// The table was read anew, with this shape. Where among the table's steps that is told does not matter.

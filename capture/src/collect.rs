@@ -3,6 +3,7 @@
 //! Runs on a thread of its own. What it is given is fsynced in the local WAL already; what it hands on goes to the
 //! [stager](crate::stage).
 
+mod chunks;
 mod limits;
 mod read_back;
 mod resync;
@@ -30,6 +31,7 @@ use crate::retention::Retention;
 use crate::stage::{Cut, StageItem};
 use crate::verify::RUNS;
 use crate::wal::WalPosition;
+use chunks::Sweeps;
 pub use limits::Limits;
 use read_back::Frame;
 pub use read_back::ReadBack;
@@ -91,8 +93,11 @@ pub struct Collector {
     wal_position: Option<WalPosition>,
     /// Where the commit record of the transaction at hand begins.
     commit_lsn: Lsn,
+    /// Its number.
+    xid: u32,
     resyncs: Resyncs,
     verifying: Verifying,
+    sweeps: Sweeps,
 }
 
 /// The segment that the batch will become.
@@ -133,8 +138,10 @@ impl Collector {
             cut_now: false,
             wal_position: None,
             commit_lsn: Lsn::ZERO,
+            xid: 0,
             resyncs: Resyncs::none(),
             verifying: Verifying::default(),
+            sweeps: Sweeps::default(),
         }
     }
 
@@ -212,7 +219,7 @@ impl Collector {
         let passed_over = commit.end_lsn <= self.staged;
         self.place_barrier(commit.commit_lsn)?;
         self.relations.begin(xid, commit.commit_lsn, body.descriptions())?;
-        self.commit_lsn = commit.commit_lsn;
+        (self.commit_lsn, self.xid) = (commit.commit_lsn, xid);
         let mut changes = if passed_over { 0 } else { u64::from(self.place_resyncs(commit.commit_lsn)?) };
         let progress = Arc::clone(&self.progress);
         let pulse = progress.pulse(Part::Collector);
@@ -266,6 +273,7 @@ impl Collector {
                 let Some(shape) = self.relations.shape(change.relation)? else { return Ok(false) };
                 self.batch.apply(shape, change.kind).map_err(|error| impossible(&error))?;
                 self.remember_change(change.relation, &frame.payload, frame.in_block);
+                self.doubt(change.relation, change.kind);
                 Ok(true)
             }
             Message::Truncate(truncate) => {
@@ -296,7 +304,7 @@ impl Collector {
                 Ok(touched)
             }
             Message::Logical(message) if message.prefix == REQUESTS && message.transactional => {
-                Ok(self.requested(message.content))
+                self.requested(message.content)
             }
             Message::Logical(message) => {
                 if message.prefix == RUNS {

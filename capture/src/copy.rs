@@ -20,6 +20,7 @@ mod state;
 pub use copier::Copier;
 pub(crate) use output::MEMORY_SHARE;
 pub(crate) use output::{Account, Files};
+pub(crate) use pace::Pace;
 pub(crate) use reader::{Finished, Reading};
 pub use round::Round;
 pub(crate) use round::{Readers, RoundTable, take_snapshot};

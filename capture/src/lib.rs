@@ -25,6 +25,7 @@ pub mod foresee;
 pub mod history;
 pub mod hmac;
 pub mod init;
+pub mod key_order;
 mod lasting;
 mod look_around;
 pub mod metrics;

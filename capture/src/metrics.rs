@@ -176,7 +176,7 @@ pub(crate) fn count_segment(registry: &Registry, manifest: &Manifest, changes: u
     let loads = manifest.steps.iter().filter_map(|step| match &step.action {
         Action::Load(load) => Some(load),
         // Rows that were read anew are no batch.
-        Action::Truncate | Action::Schema(_) | Action::Resync | Action::Replace(_) => None,
+        Action::Truncate | Action::Schema(_) | Action::Resync | Action::Replace(_) | Action::Chunk(_) => None,
     });
     let (mut rows, mut bytes) = (0, 0);
     for load in loads {

@@ -53,7 +53,7 @@ use tell::tell;
 use told::{Told, keep_key};
 pub use types::AskTypes;
 use types::Types;
-pub use wishes::{NamedTable, Wish};
+pub use wishes::{KeyRanges, NamedTable, Wish};
 
 /// What the stream has said about tables so far.
 pub struct Relations {

@@ -2,7 +2,8 @@
 //! join the publication, or because somebody wishes it.
 //!
 //! A wish comes through the source's WAL ([`messages`]) and stays among what the segments say of tables until it is fulfilled.
-//! Then, beside the stream: a snapshot with an exact position is taken; the collector puts a step there that lets what comes
+//! A table with a key that both databases order alike is read range by range: [`sweep`], ADR 24. Others are read as a whole,
+//! beside the stream: a snapshot with an exact position is taken; the collector puts a step there that lets what comes
 //! behind it wait; the readers of the initial copy ([`Reading`]) write the table's rows to S3; a second step says where they are.
 //! The loader replaces the table by them, and goes on with what waited. Whatever dies on the way, the wish is there, and begins
 //! anew with another snapshot. See ADR 17.
@@ -10,7 +11,10 @@
 mod desk;
 pub mod messages;
 pub mod request;
+mod sweep;
+mod visible;
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -27,8 +31,10 @@ use crate::progress::Progress;
 use crate::relations::{NamedTable, TableNow, Wish};
 use crate::retry::Backoff;
 use crate::source::{CopyTraits, Source};
-pub use desk::{Begun, Command, Desk, Reader, Seen, Wanted, desk};
+pub use desk::{Begun, Command, Desk, Placed, ReadChunk, Reader, Seen, Sweep, Swept, Wanted, desk};
 pub use messages::{Message, PREFIX as REQUESTS, Request, new_id};
+use sweep::Ended;
+pub use visible::Visible;
 
 /// How often it is looked whether something is to be read.
 const LOOK: Duration = Duration::from_millis(500);
@@ -52,7 +58,23 @@ pub(crate) struct Resyncer {
     pub(crate) flight: Arc<Mutex<Flight>>,
     /// The collector.
     pub(crate) collector: Reader,
+    /// Wishes by their ids: whether their tables are to be read as a whole, since nothing orders their rows.
+    pub(crate) whole: HashMap<(String, u32), bool>,
 }
+
+/// How a table is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    /// By ranges of its key.
+    Ranges,
+    /// Under a snapshot.
+    Whole,
+    /// Not now.
+    Stands,
+}
+
+/// Wishes by their ids, with their tables and ways, and tables that are due.
+type Wants = (Vec<(String, u32, Way)>, Vec<NamedTable>);
 
 impl Resyncer {
     /// Ends when told to.
@@ -66,12 +88,13 @@ impl Resyncer {
     async fn read_what_is_wanted(&mut self) {
         let mut backoff = Backoff::new();
         let mut asked: Option<(Vec<NamedTable>, Instant)> = None;
+        let mut turn = 0;
         loop {
             tokio::time::sleep(LOOK).await;
             if self.flight.lock().unwrap_or_else(PoisonError::into_inner).is_copying() {
                 continue;
             }
-            let Wanted { wishes, due } = self.collector.wanted.borrow_and_update().clone();
+            let Wanted { wishes, due } = self.collector.wanted.borrow().clone();
             let again =
                 asked.as_ref().is_none_or(|(tables, when)| *tables != due || when.elapsed() > ASK_AGAIN);
             if due.is_empty() {
@@ -83,10 +106,8 @@ impl Resyncer {
                     Err(error) => self.failed(&error, &mut backoff).await,
                 }
             }
-            if wishes.is_empty() {
-                continue;
-            }
-            let read = self.round(&wishes).await;
+            turn += 1;
+            let Some(read) = self.read_some(&wishes, turn).await else { continue };
             // Whatever became of it, nobody reads now.
             let _ = self.watch(Vec::new()).await;
             self.progress.update(|state| state.resync = None);
@@ -98,6 +119,69 @@ impl Resyncer {
                 Err(error) => self.failed(&error, &mut backoff).await,
             }
         }
+    }
+
+    /// Reads tables of one kind: all that are read under a snapshot, or one that is not. None if there is nothing to read.
+    async fn read_some(&mut self, wishes: &[Wish], turn: usize) -> Option<Result<()>> {
+        if let Err(error) = self.sort_out(wishes).await {
+            return Some(Err(error));
+        }
+        let of =
+            |way: Way| -> Vec<Wish> { wishes.iter().filter(|wish| self.way(wish) == way).cloned().collect() };
+        let (whole, swept) = (of(Way::Whole), of(Way::Ranges));
+        if !whole.is_empty() {
+            return Some(self.round(&whole).await);
+        }
+        // One that can't be read does not keep the others from it.
+        let wish = swept.get(turn % swept.len().max(1))?;
+        Some(match self.sweep(wish).await {
+            Ok(Ended::Paused) => Ok(()),
+            Ok(Ended::Whole) => {
+                self.whole.insert(wish.key(), true);
+                Ok(())
+            }
+            Err(error) => Err(error),
+        })
+    }
+
+    /// Finds out of new wishes whose tables have a key to be read by.
+    async fn sort_out(&mut self, wishes: &[Wish]) -> Result<()> {
+        self.whole.retain(|key, _| wishes.iter().any(|wish| wish.key() == *key));
+        let new: Vec<_> = wishes.iter().filter(|wish| !self.whole.contains_key(&wish.key())).collect();
+        if new.is_empty() {
+            return Ok(());
+        }
+        let source = Source::connect(&self.config.source).await?;
+        for wish in new {
+            let is_whole = wish.whole || !self.has_order(&source, wish).await?;
+            self.whole.insert(wish.key(), is_whole);
+        }
+        Ok(())
+    }
+
+    /// How a table is to be read.
+    fn way(&self, wish: &Wish) -> Way {
+        let NamedTable { schema, name, .. } = &wish.table;
+        let is_whole = wish.whole || self.whole.get(&wish.key()).copied().unwrap_or(false);
+        if is_whole || self.config.tables.of(schema, name).resync_whole {
+            return Way::Whole;
+        }
+        let (schema, name) = self.config.target.table(schema, name);
+        let label = format!("{schema}.{name}").to_ascii_lowercase();
+        let told = self.progress.now().quarantine.tables;
+        match told.iter().find(|table| table.table == label) {
+            None => Way::Ranges,
+            // It goes on when the table does.
+            Some(waiting) if wish.sweep.is_some() && (waiting.paused || waiting.held) => Way::Stands,
+            // Its rows take the place of whatever could not be loaded.
+            Some(_) => Way::Whole,
+        }
+    }
+
+    /// What is wanted of whom, and how.
+    fn wanted_now(&self) -> Wants {
+        let Wanted { wishes, due } = self.collector.wanted.borrow().clone();
+        (wishes.iter().map(|wish| (wish.id.clone(), wish.table.oid, self.way(wish))).collect(), due)
     }
 
     async fn failed(&self, error: &Error, backoff: &mut Backoff) {

@@ -22,7 +22,7 @@ mod value;
 
 pub use compress::Codec;
 pub use constant::{Constant, constant};
-pub use copied::{HashedColumns, render_copied};
+pub use copied::{HashedColumns, copied_rows, render_copied};
 pub(crate) use csv::{NULL as NULL_FIELD, push_bare_row};
 pub use error::RenderError;
 pub use options::{FileSize, RenderOptions};

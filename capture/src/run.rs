@@ -294,6 +294,7 @@ impl Stream {
             progress: Arc::clone(&progress),
             flight: Arc::clone(&flight),
             collector: at_reader,
+            whole: HashMap::new(),
         };
         background.spawn(resyncer.run(stopping.clone()));
         let persister = Persister::new(wal, held, retention, Arc::clone(&progress), inputs_in)

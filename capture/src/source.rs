@@ -1,6 +1,7 @@
 //! PostgreSQL over ordinary SQL: what the replication stream itself can't tell or do.
 
 mod around;
+mod chunk;
 mod ddl_trigger;
 mod definition;
 mod preflight;
@@ -22,6 +23,7 @@ use crate::replication::ReplicationError;
 use crate::sql;
 use crate::start::PublishedTable;
 use crate::tls::TlsError;
+pub use chunk::KeyIndex;
 pub(crate) use ddl_trigger::sql as ddl_trigger_sql;
 pub use preflight::{PublicationFacts, ServerFacts, SlotFacts, TableFacts};
 pub use requests::FoundTable;

@@ -13,6 +13,10 @@ pub(super) fn step(before: u32, step: &Step) -> Result<(), PlanError> {
         Action::Load(load) | Action::Replace(load) => {
             rows(&step.table, load).or_else(|| sets(&step.table, load)).or_else(|| tags(&step.table, load))
         }
+        Action::Chunk(chunk) => {
+            let load = || rows(&step.table, &chunk.load).or_else(|| tags(&step.table, &chunk.load));
+            chunk.problem(&step.table).or_else(load)
+        }
         Action::Truncate | Action::Resync => None,
         Action::Schema(change) => schema(&step.table, change),
     });

@@ -7,6 +7,7 @@
 mod by_table;
 mod catalog;
 mod check;
+mod chunk;
 mod copy;
 mod equality;
 mod error;
@@ -46,7 +47,7 @@ pub use table_log::{Blame, TableLog, Target};
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use re_dms_shared::manifest::{Action, Column, Manifest, Step, Table};
+use re_dms_shared::manifest::{Action, Column, Load, Manifest, Step, Table};
 
 /// Statements that fit into one call of `BatchExecuteStatement`.
 pub const BATCH_STATEMENTS: usize = 40;
@@ -295,7 +296,7 @@ impl Steps<'_> {
         check::step(before, step)?;
         self.loads += 1;
         statements.about(self.loads, segment.manifest.seq, step);
-        if matches!(step.action, Action::Load(_) | Action::Truncate) {
+        if matches!(step.action, Action::Load(_) | Action::Chunk(_) | Action::Truncate) {
             tables::prepare(statements, &mut self.catalog, &step.table)?;
         }
         match &step.action {
@@ -312,24 +313,43 @@ impl Steps<'_> {
             }
             // COPY refuses a manifest without files.
             Action::Load(load) if load.rows.total() == 0 => {}
-            Action::Load(load) if self.private => {
-                let name = staging::name(segment, step.number);
-                let stage =
-                    copy::Stage::private(self.loads, &name, &step.table, load, self.kept(&step.table));
-                let mut before = Statements { of: statements.of.clone(), ..Statements::default() };
-                copy::statements(&mut before, segment.bucket, self.copy, &stage)?;
-                before.refuse_too_long()?;
-                statements.staging.push(Staging { table: name, statements: before.list });
+            Action::Load(load) => {
+                let stage = self.stage(statements, segment, step, load)?;
                 merge::statements(statements, &stage);
             }
-            Action::Load(load) => {
-                statements.bytes += load.files.iter().map(|file| file.bytes).sum::<u64>();
-                let stage = copy::Stage::new(self.loads, &step.table, load, self.kept(&step.table));
-                copy::statements(statements, segment.bucket, self.copy, &stage)?;
-                merge::statements(statements, &stage);
+            Action::Chunk(chunk) if chunk.load.rows.total() == 0 => {
+                statements.push(Purpose::Delete, chunk::clear(&step.table, chunk));
+            }
+            Action::Chunk(chunk) => {
+                let stage = self.stage(statements, segment, step, &chunk.load)?;
+                chunk::statements(statements, &stage, chunk);
             }
         }
         Ok(())
+    }
+
+    /// Stages a load: within the transaction, or before it.
+    fn stage<'t>(
+        &self,
+        statements: &mut Statements,
+        segment: &StagedSegment<'_>,
+        step: &'t Step,
+        load: &'t Load,
+    ) -> Result<copy::Stage<'t>, PlanError> {
+        let kept = self.kept(&step.table);
+        if !self.private {
+            statements.bytes += load.files.iter().map(|file| file.bytes).sum::<u64>();
+            let stage = copy::Stage::new(self.loads, &step.table, load, kept);
+            copy::statements(statements, segment.bucket, self.copy, &stage)?;
+            return Ok(stage);
+        }
+        let name = staging::name(segment, step.number);
+        let stage = copy::Stage::private(self.loads, &name, &step.table, load, kept);
+        let mut before = Statements { of: statements.of.clone(), ..Statements::default() };
+        copy::statements(&mut before, segment.bucket, self.copy, &stage)?;
+        before.refuse_too_long()?;
+        statements.staging.push(Staging { table: name, statements: before.list });
+        Ok(stage)
     }
 }
 

@@ -18,9 +18,7 @@ const UPDATES_A_LOAD: usize = 8;
 /// Merges a staged load.
 pub(super) fn statements(out: &mut Statements, stage: &Stage<'_>) {
     let rows = stage.load.rows;
-    if stage.keeps() {
-        out.push(Purpose::KeepColumns, keep_columns(stage));
-    }
+    keep(out, stage);
     if rows.deletes + rows.replaces > 0 {
         out.push(Purpose::Delete, delete(stage));
     }
@@ -33,6 +31,19 @@ pub(super) fn statements(out: &mut Statements, stage: &Stage<'_>) {
     if rows.removes > 0 {
         whole_row::statements(out, stage);
     }
+    bring(out, stage);
+}
+
+/// What rows that go have in columns that only Redshift has is not lost.
+pub(super) fn keep(out: &mut Statements, stage: &Stage<'_>) {
+    if stage.keeps() {
+        out.push(Purpose::KeepColumns, keep_columns(stage));
+    }
+}
+
+/// Rows that come.
+pub(super) fn bring(out: &mut Statements, stage: &Stage<'_>) {
+    let rows = stage.load.rows;
     if rows.inserts + rows.replaces > 0 {
         out.push(Purpose::Insert, insert(stage));
     }

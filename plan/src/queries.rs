@@ -25,7 +25,9 @@ fn targets<'a>(steps: impl Iterator<Item = &'a Step>) -> BTreeSet<(&'a String, &
     let tables = steps.flat_map(|step| {
         let before = match &step.action {
             Action::Schema(SchemaChange { before, .. }) => before.as_ref(),
-            Action::Load(_) | Action::Truncate | Action::Resync | Action::Replace(_) => None,
+            Action::Load(_) | Action::Chunk(_) | Action::Truncate | Action::Resync | Action::Replace(_) => {
+                None
+            }
         };
         std::iter::once(&step.table).chain(before)
     });
@@ -81,7 +83,7 @@ fn losing(manifest: &Manifest) -> Vec<(&String, &String)> {
         }),
         // Columns may get other types.
         Action::Replace(_) => true,
-        Action::Load(_) | Action::Truncate | Action::Resync => false,
+        Action::Load(_) | Action::Chunk(_) | Action::Truncate | Action::Resync => false,
     };
     targets(manifest.steps.iter().filter(loses)).into_iter().collect()
 }
@@ -143,6 +145,7 @@ pub fn rows(manifest: &Manifest) -> u64 {
 pub fn rows_of(action: &Action) -> u64 {
     match action {
         Action::Load(load) => load.rows.total(),
+        Action::Chunk(chunk) => chunk.load.rows.total(),
         Action::Truncate | Action::Schema(_) | Action::Resync => 0,
         // They are loaded later, as a request.
         Action::Replace(_) => 0,

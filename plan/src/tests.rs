@@ -1,6 +1,7 @@
 //! The SQL that Redshift gets, as golden files.
 
 mod by_table;
+mod chunk;
 mod layout;
 mod links;
 mod older_formats;

@@ -1,6 +1,7 @@
 //! `manifest.json`: what a segment is. Written once, last, after every file that it names.
 
 use std::ops::AddAssign;
+mod chunk;
 mod copied;
 mod layout;
 mod schema;
@@ -12,6 +13,7 @@ use sha2::{Digest, Sha256};
 
 use crate::lsn::Lsn;
 use crate::types::RedshiftType;
+pub use chunk::{Chunk, KeyBound, KeyRange};
 pub use copied::{CopiedTable, CopiedTables};
 pub use layout::{Distribution, Encoding, Layout, ParseEncodingError, can_be_layout_key};
 pub use schema::{Fill, OldValues, SchemaChange, TableChange};
@@ -19,7 +21,8 @@ pub use tagged::{MOST_COLUMNS, TagParts, can_be_tagged, key_tag, most_columns, n
 
 /// The newest format that this build reads. Every older one is read too: format 1 knew no [`Operation::Remove`], format 2
 /// no [`Action::Schema`], only [`Compression::Gzip`], and of a table neither [`Layout`] nor columns that are kept; format 3 no
-/// [`Manifest::copy`] and [`Manifest::after_copy`]; format 4 no [`Load::tagged_keys`], [`Action::Resync`] and [`Action::Replace`]; format 5 no [`Manifest::restores`].
+/// [`Manifest::copy`] and [`Manifest::after_copy`]; format 4 no [`Load::tagged_keys`], [`Action::Resync`] and [`Action::Replace`];
+/// format 5 no [`Action::Chunk`] and no [`Manifest::restores`].
 pub const FORMAT: u32 = 6;
 
 /// The format of segments of an initial copy and of those that are staged beside it.
@@ -35,7 +38,7 @@ pub fn lowest_format(steps: &[Step]) -> u32 {
     let needs_3 = |step: &Step| {
         let by_action = match &step.action {
             Action::Load(load) => load.compression != Compression::Gzip,
-            Action::Schema(_) => true,
+            Action::Schema(_) | Action::Chunk(_) => true,
             Action::Truncate | Action::Resync | Action::Replace(_) => false,
         };
         by_action || !step.table.layout.is_auto() || !step.table.kept.is_empty()
@@ -43,9 +46,10 @@ pub fn lowest_format(steps: &[Step]) -> u32 {
     let needs_5 = |step: &Step| match &step.action {
         Action::Load(load) => load.tagged_keys,
         Action::Resync | Action::Replace(_) => true,
-        Action::Schema(_) | Action::Truncate => false,
+        Action::Schema(_) | Action::Truncate | Action::Chunk(_) => false,
     };
     match steps {
+        steps if steps.iter().any(|step| matches!(step.action, Action::Chunk(_))) => 6,
         steps if steps.iter().any(needs_5) => 5,
         steps if steps.iter().any(needs_3) => 3,
         _ => 2,
@@ -177,6 +181,9 @@ pub enum Action {
     /// Rows that take the place of all that the table holds: inserts alone, in files of the table's columns and nothing
     /// else. They are as of the table's last [`Action::Resync`], and its steps since then come behind them. Since format 5.
     Replace(Load),
+    /// Rows that take the place of all that the table holds of a range of keys. In order with the table's other steps: what
+    /// comes before it is in its rows, what comes behind is not. Since format 6.
+    Chunk(Chunk),
 }
 
 /// Rows of one table in files of [the CSV format](Operation): one entry a key, or, for a table without a key, rows that

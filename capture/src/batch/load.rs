@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use re_dms_shared::manifest::{Load, Operation, SchemaChange};
+use re_dms_shared::manifest::{KeyRange, Load, Operation, SchemaChange};
 
 use super::shape::TableShape;
 
@@ -28,6 +28,19 @@ pub enum StepAction {
     Resync,
     /// It was read anew: these rows, which are on S3 already.
     Replace(Box<Load>),
+    /// A range of keys was read anew.
+    Chunk(KeyedRows),
+}
+
+/// All rows of a range of keys.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyedRows {
+    /// Names in Redshift of the key's columns, in the range's order.
+    pub key: Vec<String>,
+    /// Which keys.
+    pub range: KeyRange,
+    /// Replaces alone.
+    pub rows: Vec<Entry>,
 }
 
 /// The rows of one load. Never empty.
@@ -105,10 +118,8 @@ impl StepData {
     pub(super) fn bytes(&self) -> usize {
         let rows = match &self.action {
             StepAction::Truncate | StepAction::Schema(_) | StepAction::Resync | StepAction::Replace(_) => 0,
-            StepAction::Load(LoadData::Entries(entries)) => {
-                let rows: usize = entries.iter().map(|entry| allocated(entry.row.len())).sum();
-                rows + entries.capacity() * size_of::<Entry>()
-            }
+            StepAction::Load(LoadData::Entries(entries)) => entries_bytes(entries),
+            StepAction::Chunk(chunk) => entries_bytes(&chunk.rows),
             StepAction::Load(LoadData::Moves(moves)) => {
                 let both = |moved: &Move| allocated(moved.row.len()) + allocated(moved.old_key.len());
                 moves.iter().map(both).sum::<usize>() + moves.capacity() * size_of::<Move>()
@@ -120,6 +131,11 @@ impl StepData {
         };
         size_of::<StepData>() + rows
     }
+}
+
+fn entries_bytes(entries: &Vec<Entry>) -> usize {
+    let rows: usize = entries.iter().map(|entry| allocated(entry.row.len())).sum();
+    rows + entries.capacity() * size_of::<Entry>()
 }
 
 /// What the allocator takes for a block of `length` bytes: 8 bytes of its own, in steps of 16, at least 32.

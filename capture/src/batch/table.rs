@@ -202,7 +202,7 @@ fn close_stage(shape: &Arc<TableShape>, stage: &mut Stage, mut emit: impl FnMut(
 ///
 /// An old tuple has only its key if it says NULL where a value did not change, since NULL is never TOASTed; how it is
 /// marked does not tell: with `publish_via_partition_root` that is the root's identity, and what it has the partition's.
-fn fill<'a>(new: Tuple<'a>, old: OldTuple<'a>, filled: &'a mut Vec<u8>) -> Tuple<'a> {
+pub(super) fn fill<'a>(new: Tuple<'a>, old: OldTuple<'a>, filled: &'a mut Vec<u8>) -> Tuple<'a> {
     if is_full(new) {
         return new;
     }

@@ -108,6 +108,7 @@ fn steps(batch: Batch) -> Vec<String> {
         StepAction::Truncate => vec![format!("truncate {}", step.shape.table().name)],
         StepAction::Resync => vec![format!("resync {}", step.shape.table().name)],
         StepAction::Replace(_) => vec![format!("replace {}", step.shape.table().name)],
+        StepAction::Chunk(chunk) => vec![format!("chunk of {} rows", chunk.rows.len())],
         StepAction::Load(LoadData::Entries(entries)) => entries
             .iter()
             .map(|entry| format!("{} {}", entry.operation.code(), text_of(&entry.row)))

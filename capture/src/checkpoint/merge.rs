@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use re_dms_shared::manifest::{Action, Column, Load, Operation, SchemaChange, Table, TableChange};
+use re_dms_shared::manifest::{Action, Chunk, Column, Load, Operation, SchemaChange, Table, TableChange};
 
 use super::files::Rows;
 use super::image::Images;
@@ -15,6 +15,7 @@ use super::spill::Spill;
 use super::steps::StoredStep;
 use crate::aws::Objects;
 use crate::error::{Error, Result, Who};
+use crate::key_order::KeyOrder;
 
 /// Rows in memory take so much of their compressed text, about.
 const GROWTH: u64 = 30;
@@ -72,6 +73,17 @@ impl<'a> Merge<'a> {
                 self.prepare(table)?;
                 self.load(table, load, step.is_copy).await?;
             }
+            Action::Chunk(chunk) if chunk.load.tagged_keys || !table.kept.is_empty() => {
+                return Err(refused(
+                    table,
+                    "a range of its keys was read anew, and its rows have more than its columns",
+                ));
+            }
+            Action::Chunk(chunk) => {
+                self.prepare(table)?;
+                self.clear(table, chunk)?;
+                self.load(table, &chunk.load, false).await?;
+            }
         }
         Ok(())
     }
@@ -111,6 +123,19 @@ impl<'a> Merge<'a> {
             self.markers.push(Marker::Transform(transform));
         }
         if same_key { Ok(()) } else { self.work_off(table, was_keyed) }
+    }
+
+    /// The rows of a range go.
+    fn clear(&mut self, table: &Table, chunk: &Chunk) -> Result<()> {
+        let source = |name: &String| table.columns.iter().find(|column| column.target_name == *name);
+        let key: Vec<_> = chunk.key.iter().filter_map(source).map(|column| column.name.clone()).collect();
+        let place = |position: usize| self.shape.position(&table.columns[position].target_name);
+        let order = KeyOrder::of(table, &key).and_then(|order| order.at(place));
+        let range = order.and_then(|order| order.span(&chunk.range).map(|span| (order, span)));
+        let (order, span) = range
+            .ok_or_else(|| refused(table, "a range of its keys was read anew, and they have no order"))?;
+        self.markers.push(Marker::ClearRange(order, span));
+        Ok(())
     }
 
     async fn load(&mut self, table: &Table, load: &Load, is_copy: bool) -> Result<()> {
@@ -209,7 +234,7 @@ impl<'a> Merge<'a> {
             while let Some(change) = reader.next()? {
                 part.apply(change).map_err(|error| refused(table, &error.to_string()))?;
             }
-            for (row, copies) in part.finish() {
+            for (row, copies) in part.finish().map_err(|error| refused(table, &error.to_string()))? {
                 let change = Change { marker: 0, operation: b'i', number: 0, row };
                 for _ in 0..copies {
                     self.put(&change)?;
@@ -231,7 +256,7 @@ impl<'a> Merge<'a> {
             while let Some(change) = reader.next()? {
                 part.apply(change).map_err(|error| refused(last, &error.to_string()))?;
             }
-            for (row, copies) in part.finish() {
+            for (row, copies) in part.finish().map_err(|error| refused(last, &error.to_string()))? {
                 for _ in 0..copies {
                     out.row(places.iter().map(|place| place.and_then(|place| row[place].as_deref()))).await?;
                 }

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use super::shape::Transform;
+use crate::key_order::{KeyOrder, Span};
 
 /// A value as a data file has it; none for NULL.
 pub(super) type Field = Option<Box<[u8]>>;
@@ -15,6 +16,8 @@ pub(super) type Row = Vec<Field>;
 pub(super) enum Marker {
     /// They go.
     Clear,
+    /// Those with keys in the range go.
+    ClearRange(KeyOrder, Span),
     /// They get other columns.
     Transform(Transform),
     /// Rows of a load.
@@ -54,6 +57,8 @@ pub(super) enum Contradiction {
     NoSuchSet,
     #[error("an operation is unknown, or is none for such a table")]
     Operation,
+    #[error("a key has no place in a range that was read anew")]
+    NoPlace,
 }
 
 /// The rows of a part of a table.
@@ -92,18 +97,34 @@ impl<'a> Part<'a> {
     }
 
     /// Does what comes before the marker, itself included.
-    fn advance(&mut self, to: usize) {
+    fn advance(&mut self, to: usize) -> Result<(), Contradiction> {
         while self.next <= to {
             match &self.markers[self.next] {
                 Marker::Clear => match &mut self.rows {
                     Rows::Keyed(rows) => rows.clear(),
                     Rows::Bag(rows) => rows.clear(),
                 },
+                Marker::ClearRange(order, span) => {
+                    if let Rows::Keyed(rows) = &mut self.rows {
+                        let mut have_places = true;
+                        rows.retain(|_, row| match order.of_fields(row) {
+                            Some(place) => !span.contains(&place),
+                            None => {
+                                have_places = false;
+                                true
+                            }
+                        });
+                        if !have_places {
+                            return Err(Contradiction::NoPlace);
+                        }
+                    }
+                }
                 Marker::Transform(transform) => self.transform(transform),
                 Marker::Load(_) => {}
             }
             self.next += 1;
         }
+        Ok(())
     }
 
     /// Keys stay what rows are found by: where a key changes, all rows are worked off before others come.
@@ -122,7 +143,7 @@ impl<'a> Part<'a> {
 
     /// Does what the row says.
     pub(super) fn apply(&mut self, change: Change) -> Result<(), Contradiction> {
-        self.advance(change.marker);
+        self.advance(change.marker)?;
         let Some(Marker::Load(load)) = self.markers.get(change.marker) else {
             return Err(Contradiction::Operation);
         };
@@ -185,15 +206,15 @@ impl<'a> Part<'a> {
     }
 
     /// The rows in the end, each with the number of its copies.
-    pub(super) fn finish(mut self) -> impl Iterator<Item = (Row, u64)> {
+    pub(super) fn finish(mut self) -> Result<impl Iterator<Item = (Row, u64)>, Contradiction> {
         if let Some(last) = self.markers.len().checked_sub(1) {
-            self.advance(last);
+            self.advance(last)?;
         }
         let (keyed, bag) = match self.rows {
             Rows::Keyed(rows) => (rows, HashMap::new()),
             Rows::Bag(rows) => (HashMap::new(), rows),
         };
-        keyed.into_values().chain(self.moved).map(|row| (row, 1)).chain(bag)
+        Ok(keyed.into_values().chain(self.moved).map(|row| (row, 1)).chain(bag))
     }
 }
 
@@ -216,7 +237,7 @@ mod tests {
                 Change { marker: *marker, operation: *operation as u8, number: *number, row: row(values) };
             part.apply(change)?;
         }
-        let mut rows: Vec<_> = part.finish().collect();
+        let mut rows: Vec<_> = part.finish()?.collect();
         rows.sort();
         Ok(rows)
     }
@@ -224,6 +245,43 @@ mod tests {
     fn load(key: &[usize], sets: &[&[usize]], kept: &[usize]) -> Marker {
         let sets = sets.iter().map(|set| set.to_vec()).collect();
         Marker::Load(LoadMarker { key: key.to_vec(), sets, kept: kept.to_vec() })
+    }
+
+    #[test]
+    fn a_range_that_was_read_anew_takes_the_place_of_its_keys() {
+        let column = re_dms_shared::manifest::Column {
+            name: "id".into(),
+            attribute_number: None,
+            type_oid: 23,
+            type_modifier: -1,
+            target_name: "id".into(),
+            redshift_type: re_dms_shared::types::RedshiftType::Integer,
+            key: true,
+        };
+        let table = re_dms_shared::manifest::Table {
+            schema: "s".into(),
+            name: "t".into(),
+            oid: 1,
+            target_schema: "s".into(),
+            target_name: "t".into(),
+            columns: vec![column],
+            kept: Vec::new(),
+            layout: re_dms_shared::manifest::Layout::default(),
+        };
+        let order = KeyOrder::of(&table, &["id".into()]).unwrap();
+        let to = Some(vec!["10".to_owned()]);
+        let span = order.span(&re_dms_shared::manifest::KeyRange { from: None, to }).unwrap();
+        let markers = [load(&[0], &[], &[]), Marker::ClearRange(order, span), load(&[0], &[], &[])];
+        let rows = |changes: &[(usize, char, u64, &[&str])]| merged(&markers, true, changes);
+        let changes: [(usize, char, u64, &[&str]); 4] = [
+            (0, 'i', 0, &["9", "old"]),
+            (0, 'i', 0, &["11", "old"]),
+            (0, 'i', 0, &["10", "old"]),
+            (2, 'r', 0, &["10", "new"]),
+        ];
+        assert_eq!(rows(&changes), Ok(vec![(row(&["10", "new"]), 1), (row(&["11", "old"]), 1)]));
+        assert_eq!(rows(&changes[..3]), Ok(vec![(row(&["11", "old"]), 1)]), "it may be empty");
+        assert_eq!(rows(&[(0, 'i', 0, &["x", "old"])]), Err(Contradiction::NoPlace));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::pin::pin;
 
 use futures_util::stream::TryStreamExt as _;
-use re_dms_shared::manifest::{Action, Manifest, Step};
+use re_dms_shared::manifest::{Manifest, Step};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result, Who};
@@ -35,10 +35,7 @@ pub(super) struct StoredStep {
 impl StoredStep {
     /// In its files.
     pub(super) fn bytes(&self) -> u64 {
-        match &self.step.action {
-            Action::Load(load) | Action::Replace(load) => load.files.iter().map(|file| file.bytes).sum(),
-            Action::Truncate | Action::Schema(_) | Action::Resync => 0,
-        }
+        self.step.action.load().map_or(0, |load| load.files.iter().map(|file| file.bytes).sum())
     }
 }
 

@@ -5,7 +5,7 @@
 //! more behind the step that says that the table is being read; everything before that step is as if nothing had happened. If
 //! too much came, or the table was defined anew meanwhile, there is another snapshot. Nothing is lost by that.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use re_dms_shared::Lsn;
@@ -18,7 +18,7 @@ use crate::batch::TableShape;
 use crate::error::Result;
 use crate::pgoutput::Message;
 use crate::relations::Wish;
-use crate::resync::{Begun, Command, Desk, Request, Seen, Wanted};
+use crate::resync::{Begun, Command, Desk, Request, Seen, Visible, Wanted};
 
 /// The part of a batch's share of memory for what is remembered.
 const MEMORY_SHARE: usize = 8;
@@ -56,14 +56,17 @@ struct Remembered {
     changes: VecDeque<Change>,
     /// The commit of the last transaction of which something is forgotten.
     forgotten: Option<Lsn>,
+    /// Transactions of which something is forgotten, as long as what is read may not have seen them.
+    forgotten_of: HashSet<u32>,
 }
 
-struct Change {
+pub(super) struct Change {
     commit_lsn: Lsn,
-    what: What,
+    xid: u32,
+    pub(super) what: What,
 }
 
-enum What {
+pub(super) enum What {
     /// A frame as it came; whether it came within a block of a transaction in progress.
     Row(Box<[u8]>, bool),
     Truncate,
@@ -93,9 +96,9 @@ impl Resyncs {
         }
     }
 
-    fn remember(&mut self, oid: u32, commit_lsn: Lsn, what: What) {
+    fn remember(&mut self, oid: u32, (commit_lsn, xid): (Lsn, u32), what: What) {
         let Some(table) = self.watched.get_mut(&oid) else { return };
-        let change = Change { commit_lsn, what };
+        let change = Change { commit_lsn, xid, what };
         self.bytes += change.bytes();
         table.changes.push_back(change);
         // The oldest of this one go first: those of others may be all that there is of them.
@@ -104,6 +107,28 @@ impl Resyncs {
         {
             self.bytes -= oldest.bytes();
             table.forgotten = Some(oldest.commit_lsn);
+            table.forgotten_of.insert(oldest.xid);
+        }
+    }
+
+    /// What was done to the table by transactions that `seen` did not see; none if that is not known. Nobody needs what it
+    /// did see: whoever reads later sees that as well.
+    pub(super) fn unseen(&mut self, oid: u32, seen: &Visible) -> Option<VecDeque<Change>> {
+        let table = self.watched.get_mut(&oid)?;
+        let bytes = &mut self.bytes;
+        table.changes.retain(|change| {
+            let keep = !seen.saw(change.xid);
+            *bytes -= if keep { 0 } else { change.bytes() };
+            keep
+        });
+        table.forgotten_of.retain(|xid| !seen.saw(*xid));
+        if table.forgotten_of.is_empty() { Some(std::mem::take(&mut table.changes)) } else { None }
+    }
+
+    /// Gives back what [`Self::unseen`] gave: the next who reads may not see it, either.
+    pub(super) fn keep(&mut self, oid: u32, changes: VecDeque<Change>) {
+        if let Some(table) = self.watched.get_mut(&oid) {
+            table.changes = changes;
         }
     }
 
@@ -115,7 +140,7 @@ impl Resyncs {
 
     /// What was done to the table by transactions whose commit is not before this; none if that is not known.
     fn recall(&mut self, oid: u32, from: Lsn) -> Option<Vec<What>> {
-        let Remembered { changes, forgotten } = self.watched.remove(&oid)?;
+        let Remembered { changes, forgotten, .. } = self.watched.remove(&oid)?;
         self.bytes -= changes.iter().map(Change::bytes).sum::<usize>();
         if forgotten.is_some_and(|at| at >= from) {
             return None;
@@ -137,6 +162,7 @@ impl Collector {
         self.resyncs.desk = Some(desk);
         stream.clone_into(&mut self.resyncs.stream);
         self.resyncs.most_bytes = self.limits.spill_bytes / MEMORY_SHARE;
+        self.track_sweeps();
         self.tell_wanted();
         self
     }
@@ -148,6 +174,7 @@ impl Collector {
                 Command::Watch { oids, watching } => {
                     self.limits = self.limits.beside_reading(!oids.is_empty());
                     self.resyncs.watch(&oids);
+                    self.sweeps.begin_anew();
                     if oids.is_empty() {
                         self.resyncs.replaces.clear();
                     }
@@ -159,6 +186,8 @@ impl Collector {
                 Command::Replace { wish, shape, load, taken } => {
                     self.resyncs.replaces.push(Replaces { wish, shape, load, taken });
                 }
+                Command::Sweep { place, sweep, begun } => self.sweeps.expect_sweep(place, *sweep, begun),
+                Command::Chunk { place, chunk, placed } => self.sweeps.expect_chunk(place, *chunk, placed),
             }
         }
     }
@@ -193,7 +222,7 @@ impl Collector {
 
     fn begin_resync(&mut self, Seen { wish, now }: Seen, snapshot: Lsn) -> Result<Begun> {
         let oid = wish.table.oid;
-        if self.relations.wish_for(oid) != Some(&wish) {
+        if self.relations.wish_for(oid).is_none_or(|current| current.id != wish.id) {
             return Ok(Begun::Later);
         }
         // Its definition may be another one than the snapshot's by now.
@@ -214,6 +243,8 @@ impl Collector {
             }
         };
         self.change_schema(steps);
+        self.relations.read_whole(oid);
+        self.track_sweeps();
         self.batch.resync(&shape);
         for what in changes {
             self.settle(oid)?;
@@ -233,32 +264,39 @@ impl Collector {
     /// A change was applied.
     pub(super) fn remember_change(&mut self, oid: u32, payload: &[u8], in_block: bool) {
         if self.resyncs.watched.contains_key(&oid) {
-            self.resyncs.remember(oid, self.commit_lsn, What::Row(payload.into(), in_block));
+            let at = (self.commit_lsn, self.xid);
+            self.resyncs.remember(oid, at, What::Row(payload.into(), in_block));
         }
     }
 
     /// A table was truncated.
     pub(super) fn remember_truncate(&mut self, oid: u32) {
-        self.resyncs.remember(oid, self.commit_lsn, What::Truncate);
+        self.resyncs.remember(oid, (self.commit_lsn, self.xid), What::Truncate);
     }
 
     /// Takes a message about tables; says whether it changed something.
-    pub(super) fn requested(&mut self, content: &[u8]) -> bool {
-        let Some(request) = crate::resync::Message::of(&self.resyncs.stream, content) else { return false };
+    pub(super) fn requested(&mut self, content: &[u8]) -> Result<bool> {
+        let Some(request) = crate::resync::Message::of(&self.resyncs.stream, content) else {
+            return Ok(false);
+        };
         let before = self.relations.wishes();
         match request {
             Request::Resync { id, tables } => {
                 for table in tables {
-                    self.relations.wish(Wish { table, id: id.clone() });
+                    self.relations.wish(Wish::new(table, id.clone()));
                 }
             }
+            Request::ResyncKeys { id, table, keys } => {
+                self.relations.wish(Wish { only: Some(keys), ..Wish::new(table, id) });
+            }
+            Request::Place { id } => return self.place(&id),
             Request::ResyncIfDue { id, tables } => {
                 let due = self.relations.due_for_resync();
                 for table in tables {
                     let is_due =
                         due.iter().any(|due| due.oid == table.oid) || !self.relations.is_known(table.oid);
                     if is_due && self.relations.wish_for(table.oid).is_none() {
-                        self.relations.wish(Wish { table, id: id.clone() });
+                        self.relations.wish(Wish::new(table, id.clone()));
                     }
                 }
             }
@@ -269,17 +307,19 @@ impl Collector {
                     }
                     self.relations.forsake(table.oid);
                 }
+                self.track_sweeps();
                 self.cut_now = true;
                 self.tell_wanted();
-                return true;
+                return Ok(true);
             }
-            Request::Mark | Request::Unknown => return false,
+            Request::Mark | Request::Unknown => return Ok(false),
         }
+        self.track_sweeps();
         let changed = before != self.relations.wishes();
         // It is to outlive this process at once.
         self.cut_now |= changed;
         self.tell_wanted();
-        changed
+        Ok(changed)
     }
 
     /// A look may have found tables that are to be read.
@@ -327,13 +367,13 @@ mod tests {
     #[test]
     fn what_lies_behind_a_snapshot_is_recalled_whole_or_not_at_all() {
         let row = |n: u8| What::Row(vec![n; 10].into(), false);
-        let size = Change { commit_lsn: Lsn(0), what: row(0) }.bytes();
+        let size = Change { commit_lsn: Lsn(0), xid: 0, what: row(0) }.bytes();
         let mut resyncs = Resyncs { most_bytes: 3 * size, ..Resyncs::none() };
         resyncs.watch(&[1, 2]);
         for n in 1..=4 {
-            resyncs.remember(1, Lsn(u64::from(n) * 10), row(n));
+            resyncs.remember(1, (Lsn(u64::from(n) * 10), u32::from(n)), row(n));
         }
-        resyncs.remember(3, Lsn(50), row(9));
+        resyncs.remember(3, (Lsn(50), 9), row(9));
         assert_eq!(rows(resyncs.recall(2, Lsn(0))), Some(Vec::new()), "nothing happened to it");
         assert_eq!(rows(resyncs.recall(1, Lsn(20))), Some(vec![2, 3, 4]));
         assert_eq!(resyncs.bytes, 0);
@@ -343,13 +383,36 @@ mod tests {
         // The first change is forgotten: nobody knows what lies behind a snapshot before it.
         resyncs.watch(&[1]);
         for n in 1..=4 {
-            resyncs.remember(1, Lsn(u64::from(n) * 10), row(n));
+            resyncs.remember(1, (Lsn(u64::from(n) * 10), u32::from(n)), row(n));
         }
         assert_eq!(rows(resyncs.recall(1, Lsn(10))), None);
         resyncs.watch(&[1]);
         for n in 1..=4 {
-            resyncs.remember(1, Lsn(u64::from(n) * 10), row(n));
+            resyncs.remember(1, (Lsn(u64::from(n) * 10), u32::from(n)), row(n));
         }
         assert_eq!(rows(resyncs.recall(1, Lsn(11))), Some(vec![2, 3, 4]));
+    }
+    #[test]
+    fn what_was_not_seen_is_known_whole_or_not_at_all() {
+        let row = |n: u8| What::Row(vec![n; 10].into(), false);
+        let size = Change { commit_lsn: Lsn(0), xid: 0, what: row(0) }.bytes();
+        let seen = |text: &str| Visible::read(text).unwrap();
+        let of = |changes: VecDeque<Change>| changes.iter().map(|change| change.xid).collect::<Vec<_>>();
+        let mut resyncs = Resyncs { most_bytes: 3 * size, ..Resyncs::none() };
+        resyncs.watch(&[1]);
+        for n in 1..=3 {
+            resyncs.remember(1, (Lsn(10), u32::from(n)), row(n));
+        }
+        // The commit record of 1 lies first, and it is seen last.
+        let unseen = resyncs.unseen(1, &seen("1:3:1")).unwrap();
+        resyncs.keep(1, unseen);
+        let unseen = resyncs.unseen(1, &seen("1:4:1")).unwrap();
+        assert_eq!((of(unseen), resyncs.bytes), (vec![1], size), "2 and 3 need not be known any more");
+        resyncs.watch(&[1]);
+        for n in 1..=4 {
+            resyncs.remember(1, (Lsn(10), u32::from(n)), row(n));
+        }
+        assert!(resyncs.unseen(1, &seen("1:4:1")).is_none(), "1 is forgotten");
+        assert_eq!(resyncs.unseen(1, &seen("4:5:4")).map(of), Some(vec![4]), "and was seen by this one");
     }
 }

@@ -26,6 +26,7 @@ struct Entry {
     keep_columns: Option<bool>,
     keep_tables: Option<bool>,
     resync: Option<bool>,
+    resync_whole: Option<bool>,
 }
 
 /// What all entries together say of a table. Columns are called by their names on the source.
@@ -47,6 +48,8 @@ pub struct TableRules {
     pub keep_table: bool,
     /// Rows that can't be known without reading them again are left to `re_dms tables resync`.
     pub manual_resync: bool,
+    /// It is read anew as a whole, under a snapshot, also where its key would do.
+    pub resync_whole: bool,
 }
 
 /// How rows are to be distributed.
@@ -74,7 +77,7 @@ pub enum SchemaChanges {
 }
 
 const RULES: &str = "there are match, distkey, diststyle, sortkey, encode, primary_key, schema_changes, dropped_columns, \
-                     dropped_tables and resync";
+                     dropped_tables, resync and resync_by";
 
 impl TableSettings {
     pub(super) fn read(reader: &mut Reader) -> Self {
@@ -124,6 +127,7 @@ impl TableSettings {
             rules.schema_changes = entry.schema_changes.unwrap_or(rules.schema_changes);
             rules.keep_columns = entry.keep_columns.unwrap_or(rules.keep_columns);
             rules.keep_table = entry.keep_tables.unwrap_or(rules.keep_table);
+            rules.resync_whole = entry.resync_whole.unwrap_or(rules.resync_whole);
             rules.manual_resync = entry.resync.map_or(rules.manual_resync, |auto| !auto);
         }
         rules
@@ -161,6 +165,13 @@ impl Entry {
             }
             "dropped_columns" => self.keep_columns = Some(keeps(text())?),
             "dropped_tables" => self.keep_tables = Some(keeps(text())?),
+            "resync_by" => {
+                self.resync_whole = Some(match text() {
+                    Some("key") => false,
+                    Some("snapshot") => true,
+                    _ => return Err("must be key or snapshot".to_owned()),
+                });
+            }
             "resync" => {
                 self.resync = Some(match text() {
                     Some("auto") => true,

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 /// Shared by all who read.
 #[derive(Debug)]
-pub(super) struct Pace {
+pub(crate) struct Pace {
     bytes_per_second: Option<u64>,
     /// When what was read so far may have been read.
     due: Mutex<Instant>,
@@ -16,12 +16,12 @@ const WORTH_A_PAUSE: Duration = Duration::from_millis(5);
 
 impl Pace {
     /// No limit if none is given.
-    pub(super) fn new(bytes_per_second: Option<u64>) -> Self {
+    pub(crate) fn new(bytes_per_second: Option<u64>) -> Self {
         Self { bytes_per_second, due: Mutex::new(Instant::now()) }
     }
 
     /// Waits for as long as reading so many bytes should have taken.
-    pub(super) async fn took(&self, bytes: usize) {
+    pub(crate) async fn took(&self, bytes: usize) {
         let pause = self.pause(bytes, Instant::now());
         if pause > WORTH_A_PAUSE {
             tokio::time::sleep(pause).await;

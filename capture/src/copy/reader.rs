@@ -16,7 +16,6 @@ use super::round::{Readers, RoundTable};
 use crate::batch::TableShape;
 use crate::config::Config;
 use crate::error::Result;
-use crate::hmac::Hmac;
 use crate::progress::Progress;
 use crate::rows::{HashedColumns, LoadContext};
 use crate::source::{Locked, Source, copy_failure};
@@ -138,8 +137,11 @@ impl Reading {
         }
         let started = Instant::now();
         let chunks = chunks(&reader.leaves(table.oid).await?);
-        let output =
-            Output::new(table.oid, LoadContext::copy(Arc::clone(&shape)), self.hashed(&table, &shape));
+        let output = Output::new(
+            table.oid,
+            LoadContext::copy(Arc::clone(&shape)),
+            HashedColumns::of(&self.config.source, &shape),
+        );
         let shared = self.board.share(table, chunks, output);
         self.read(reader, &shared, &shape).await?;
         while !shared.is_read() {
@@ -189,14 +191,6 @@ impl Reading {
             }
         }
         shared.output.write_rest(&self.files, lines).await
-    }
-
-    fn hashed(&self, table: &RoundTable, shape: &TableShape) -> Option<HashedColumns> {
-        let source = &self.config.source;
-        let is_hashed = |name: &str| source.columns.is_hashed(&table.schema, &table.name, name);
-        let hashed: Vec<bool> = shape.columns().iter().map(|column| is_hashed(&column.name)).collect();
-        let key = source.hash_key.as_ref().map(|key| key.reveal().as_bytes()).unwrap_or_default();
-        hashed.contains(&true).then(|| HashedColumns::new(Hmac::new(key), hashed))
     }
 
     async fn finish(&self, table: &RoundTable, load: Option<Load>, sink: &impl Finished) -> Result<()> {

@@ -143,7 +143,7 @@ impl Relations {
         for table in &found.with_rows {
             let rules = self.shaping.tables.of(&table.schema, &table.name);
             if !rules.manual_resync && !self.is_known(table.oid) && self.wish_for(table.oid).is_none() {
-                self.wish(Wish { table: table.clone(), id: found.id.clone() });
+                self.wish(Wish::new(table.clone(), found.id.clone()));
             }
         }
     }

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use re_dms_shared::Lsn;
+use re_dms_shared::manifest::{KeyRange, Table};
 use serde::{Deserialize, Serialize};
 
 use super::known::{KnownTables, source_name};
@@ -33,6 +34,51 @@ pub struct Wish {
     pub table: NamedTable,
     /// Tells wishes for one table apart: what was begun for an older one is not what the newer one wants.
     pub id: String,
+    /// Only these keys; none for the whole table.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub only: Option<KeyRanges>,
+    /// What is left of it, once it is read range by range.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sweep: Option<KeyRanges>,
+    /// It is read as a whole, under a snapshot, and that was begun.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub whole: bool,
+}
+
+/// Some of a table's keys.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyRanges {
+    /// Names on the source of the key's columns, in the order in which the ranges compare them.
+    pub key: Vec<String>,
+    /// Which keys.
+    pub ranges: Vec<KeyRange>,
+}
+
+impl Wish {
+    /// For the whole table.
+    #[must_use]
+    pub fn new(table: NamedTable, id: String) -> Self {
+        Self { table, id, only: None, sweep: None, whole: false }
+    }
+
+    /// One request may be for several tables.
+    #[must_use]
+    pub fn key(&self) -> (String, u32) {
+        (self.id.clone(), self.table.oid)
+    }
+
+    /// What two wishes for one table come to: the newer one, and what the older one still wants.
+    fn after(self, older: Option<&Wish>) -> Self {
+        let (Some(older), Some(only)) = (older, &self.only) else { return self };
+        // Nothing of an older one's is in Redshift if it was not begun.
+        let before = if older.whole { None } else { older.sweep.as_ref().or(older.only.as_ref()) };
+        let Some(before) = before.filter(|before| before.key == only.key) else {
+            return Self { only: None, ..self };
+        };
+        let mut both = before.clone();
+        both.ranges.extend(only.ranges.iter().filter(|range| !before.ranges.contains(range)).cloned());
+        Self { only: Some(both), ..self }
+    }
 }
 
 impl NamedTable {
@@ -53,6 +99,8 @@ impl KnownTables {
 impl Relations {
     /// From here on the table is to be read anew.
     pub fn wish(&mut self, wish: Wish) {
+        let older = self.known.wishes.get(&wish.table.oid);
+        let wish = wish.after(older);
         tracing::info!(table = wish.table.label(), id = wish.id, "is to be read anew");
         self.known.wishes.insert(wish.table.oid, wish);
         self.is_news = true;
@@ -72,6 +120,41 @@ impl Relations {
     #[must_use]
     pub fn wish_for(&self, oid: u32) -> Option<&Wish> {
         self.known.wishes.get(&oid)
+    }
+
+    /// What is left of a table that is read range by range is this from here on.
+    pub fn sweep(&mut self, oid: u32, left: Option<KeyRanges>) {
+        if let Some(wish) = self.known.wishes.get_mut(&oid) {
+            self.is_news |= wish.sweep != left;
+            wish.sweep = left;
+        }
+    }
+
+    /// The table is being read under a snapshot: nothing else will do from here on.
+    pub fn read_whole(&mut self, oid: u32) {
+        if let Some(wish) = self.known.wishes.get_mut(&oid) {
+            (wish.sweep, wish.whole) = (None, true);
+            self.is_news = true;
+        }
+    }
+
+    /// What Redshift has of the table.
+    #[must_use]
+    pub fn in_redshift(&self, oid: u32) -> Option<&Table> {
+        self.known.tables.get(&oid).filter(|known| !known.gone).map(|known| &known.table)
+    }
+
+    /// Whether rows in Redshift may differ from the source's, wherever they are.
+    #[must_use]
+    pub fn needs_resync(&self, oid: u32) -> bool {
+        self.known.tables.get(&oid).is_none_or(|known| !known.needs_resync.is_empty())
+    }
+
+    /// Whether the table's partitions are those that are known, stored as they were. What another one brought or took is to be
+    /// read.
+    #[must_use]
+    pub fn has_partitions_of(&self, now: &TableNow) -> bool {
+        self.known.tables.get(&now.oid).is_some_and(|known| known.leaves == now.leaves())
     }
 
     /// All of them.

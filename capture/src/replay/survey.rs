@@ -222,9 +222,9 @@ impl Reading<'_> {
                     self.waiting.insert(step.table.oid, (manifest.seq, step.number));
                 }
                 Action::Replace(_) => self.waits.extend(self.waiting.remove(&step.table.oid)),
-                Action::Load(_) | Action::Truncate | Action::Schema(_) => {}
+                Action::Load(_) | Action::Chunk(_) | Action::Truncate | Action::Schema(_) => {}
             }
-            if let Action::Load(load) | Action::Replace(load) = &step.action {
+            if let Some(load) = step.action.load() {
                 needs.rows += load.rows.total();
                 needs.bytes += load.files.iter().map(|file| file.bytes).sum::<u64>();
             }
@@ -283,7 +283,7 @@ async fn missing_files(
     listed: &BTreeMap<String, u64>,
     step: &Step,
 ) -> Result<Vec<String>> {
-    let (Action::Load(load) | Action::Replace(load)) = &step.action else { return Ok(Vec::new()) };
+    let Some(load) = step.action.load() else { return Ok(Vec::new()) };
     if load.rows.total() == 0 {
         return Ok(Vec::new());
     }

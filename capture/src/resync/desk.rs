@@ -3,12 +3,13 @@
 use std::sync::{Arc, mpsc};
 
 use re_dms_shared::Lsn;
-use re_dms_shared::manifest::Load;
+use re_dms_shared::manifest::{KeyRange, Load};
 use tokio::sync::{oneshot, watch};
 
-use crate::batch::TableShape;
+use super::Visible;
+use crate::batch::{Entry, TableShape};
 use crate::error::Error;
-use crate::relations::{NamedTable, TableNow, Wish};
+use crate::relations::{KeyRanges, NamedTable, TableNow, Wish};
 
 /// What the collector wants to be read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -50,6 +51,80 @@ pub enum Command {
         /// Whether somebody still wants them.
         taken: oneshot::Sender<bool>,
     },
+    /// A table is to be read range by range. Done where the message with this place is.
+    Sweep {
+        /// The message's.
+        place: String,
+        /// The table.
+        sweep: Box<Sweep>,
+        /// What to do with it.
+        begun: oneshot::Sender<Swept>,
+    },
+    /// A range was read. Done where the message with this place is, which was written after that.
+    Chunk {
+        /// The message's.
+        place: String,
+        /// The range.
+        chunk: Box<ReadChunk>,
+        /// What became of it.
+        placed: oneshot::Sender<Placed>,
+    },
+}
+
+/// A table that is to be read range by range.
+#[derive(Clone, Debug)]
+pub struct Sweep {
+    /// For which wish.
+    pub wish: Wish,
+    /// Where the server's WAL was when it was like this.
+    pub since: Lsn,
+    /// None if it is not there, or not replicated.
+    pub now: Option<TableNow>,
+    /// Names of its key's columns, in the order in which it will be read.
+    pub key: Vec<String>,
+}
+
+/// What is to be done with it.
+#[derive(Debug)]
+pub enum Swept {
+    /// Read what is left of it: rows have this shape.
+    Read(Arc<TableShape>, KeyRanges),
+    /// Its definition has changed, or the wish is another one: look again.
+    Later,
+    /// It is to be read as a whole.
+    Whole,
+    /// There is nothing to be read: the wish is forgotten.
+    Nothing,
+    /// It can't be held in Redshift: the wish is forgotten.
+    Refused(Error),
+}
+
+/// A range of a table as a statement saw it.
+#[derive(Debug)]
+pub struct ReadChunk {
+    /// The table.
+    pub oid: u32,
+    /// The wish's id.
+    pub wish: String,
+    /// What the statement saw.
+    pub seen: Visible,
+    /// The first that was left, or its beginning.
+    pub range: KeyRange,
+    /// The rows' shape.
+    pub shape: Arc<TableShape>,
+    /// All rows of the range.
+    pub rows: Vec<Entry>,
+}
+
+/// What became of a range.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Placed {
+    /// It is in the stream, and this is left; nothing, and the wish is fulfilled.
+    Done(KeyRanges),
+    /// Too much happened to it meanwhile: it is to be read again. Why.
+    Void(&'static str),
+    /// The table, or what is wanted of it, is not what it was: look again.
+    Begin,
 }
 
 /// A table as a snapshot has it.

@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result, Who};
-use crate::relations::NamedTable;
+use crate::relations::{KeyRanges, NamedTable};
 
 /// The prefix of these messages.
 pub const PREFIX: &str = "re_dms.tables";
@@ -30,7 +30,16 @@ pub enum Request {
         /// Which.
         tables: Vec<NamedTable>,
     },
-    /// The same, unless it is wished for or done already: nobody but the capture itself asks for it.
+    /// Read some keys of a table anew.
+    ResyncKeys {
+        /// The wish's.
+        id: String,
+        /// Which table.
+        table: NamedTable,
+        /// Which of its keys.
+        keys: KeyRanges,
+    },
+    /// As `Resync`, unless it is wished for or done already: nobody but the capture itself asks for it.
     ResyncIfDue {
         /// The wish's.
         id: String,
@@ -44,6 +53,11 @@ pub enum Request {
     },
     /// Nothing: a transaction had to come.
     Mark,
+    /// What was read before this was written belongs here.
+    Place {
+        /// Only who wrote it knows what that is.
+        id: String,
+    },
     /// A newer version's.
     #[serde(other)]
     Unknown,

@@ -9,7 +9,7 @@ use re_dms_shared::status::CaptureStatus;
 use super::{Message, Request, new_id};
 use crate::config::Config;
 use crate::error::{Error, Result, Who};
-use crate::relations::NamedTable;
+use crate::relations::{KeyRanges, NamedTable};
 use crate::source::{FoundTable, Source};
 use crate::tables;
 
@@ -34,7 +34,33 @@ pub struct Asked {
 /// If one of them is not there or not in the stream, or the source can't be asked.
 pub async fn resync(config: &Config, names: &[String]) -> Result<Asked> {
     let source = Source::connect(&config.source).await?;
-    let found = find(config, &source, names).await?;
+    let tables = in_stream(find(config, &source, names).await?)?;
+    let request = Request::Resync { id: new_id(), tables: tables.clone() };
+    let position = source.request(&Message { stream: config.stream.clone(), request }).await?;
+    Ok(Asked { tables, position })
+}
+
+/// Has some keys of a table read anew: those that lie in `keys`' ranges. A table that can't be read by its key, and one of which
+/// more is in doubt, is read as a whole.
+///
+/// # Errors
+/// As [`resync`].
+pub async fn resync_keys(config: &Config, name: &str, keys: KeyRanges) -> Result<Asked> {
+    let source = Source::connect(&config.source).await?;
+    let table = in_stream(find(config, &source, &[name.to_owned()]).await?)?;
+    let Some(table) = table.into_iter().next() else {
+        return Err(Error::fatal(
+            Who::Source,
+            format!("there is no table {name}"),
+            "name it with its schema",
+        ));
+    };
+    let request = Request::ResyncKeys { id: new_id(), table: table.clone(), keys };
+    let position = source.request(&Message { stream: config.stream.clone(), request }).await?;
+    Ok(Asked { tables: vec![table], position })
+}
+
+fn in_stream(found: Vec<FoundTable>) -> Result<Vec<NamedTable>> {
     if let Some(other) = found.iter().find(|found| !found.in_stream) {
         return Err(Error::fatal(
             Who::Source,
@@ -42,10 +68,7 @@ pub async fn resync(config: &Config, names: &[String]) -> Result<Asked> {
             "`re_dms tables add` puts it into the publication; a partition comes with its root",
         ));
     }
-    let tables: Vec<_> = found.into_iter().map(|found| found.table).collect();
-    let request = Request::Resync { id: new_id(), tables: tables.clone() };
-    let position = source.request(&Message { stream: config.stream.clone(), request }).await?;
-    Ok(Asked { tables, position })
+    Ok(found.into_iter().map(|found| found.table).collect())
 }
 
 /// Puts tables into the publication and has their rows read.

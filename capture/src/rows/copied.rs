@@ -9,6 +9,8 @@ use super::compress::Codec;
 use super::error::RenderError;
 use super::renderer::{RenderedFile, Renderer, Row, Tail};
 use super::split::LoadContext;
+use crate::batch::TableShape;
+use crate::config::SourceConfig;
 use crate::hmac::Hmac;
 use crate::pgoutput::Tuple;
 
@@ -25,6 +27,16 @@ impl HashedColumns {
     #[must_use]
     pub fn new(hmac: Hmac, hashed: Vec<bool>) -> Self {
         Self { hmac, hashed }
+    }
+
+    /// Those of a table, as the configuration has them; none if there are none.
+    #[must_use]
+    pub fn of(source: &SourceConfig, shape: &TableShape) -> Option<Self> {
+        let table = shape.table();
+        let is_hashed = |name: &str| source.columns.is_hashed(&table.schema, &table.name, name);
+        let hashed: Vec<bool> = shape.columns().iter().map(|column| is_hashed(&column.name)).collect();
+        let key = source.hash_key.as_ref().map(|key| key.reveal().as_bytes()).unwrap_or_default();
+        hashed.contains(&true).then(|| Self::new(Hmac::new(key), hashed))
     }
 }
 
@@ -52,6 +64,26 @@ pub fn render_copied(
         rest = &rest[end + 1..];
     }
     renderer.finish(&text, codec)
+}
+
+/// The same rows as the stream would have them; each is there as a whole.
+///
+/// # Errors
+/// If they are not of COPY's form.
+pub fn copied_rows(
+    lines: &[u8],
+    shape: &TableShape,
+    hashed: Option<&HashedColumns>,
+) -> Result<Vec<Box<[u8]>>, RenderError> {
+    let not_copied = || RenderError::NotCopied { table: shape.source_name() };
+    let (mut rows, mut tuple, mut rest) = (Vec::new(), Vec::new(), lines);
+    while !rest.is_empty() {
+        let end = memchr::memchr(b'\n', rest).ok_or_else(not_copied)?;
+        decode(&rest[..end], shape.columns().len(), hashed, &mut tuple).ok_or_else(not_copied)?;
+        rows.push(tuple.as_slice().into());
+        rest = &rest[end + 1..];
+    }
+    Ok(rows)
 }
 
 /// Writes a row as a [`Tuple`]; none if it is not of COPY's form.
@@ -114,7 +146,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::batch::{SourceColumn, TableShape};
+    use crate::batch::SourceColumn;
     use crate::pgoutput::Cell;
 
     /// As PostgreSQL's `CopyAttributeOutText` writes it.

@@ -94,14 +94,11 @@ impl Summary {
 
     fn add(&mut self, step: &Step) {
         self.tables.insert(format!("{}.{}", step.table.schema, step.table.name));
-        match &step.action {
-            Action::Load(load) | Action::Replace(load) => {
-                self.rows += load.rows;
-                self.bytes += load.files.iter().map(|file| file.bytes).sum::<u64>();
-            }
-            Action::Truncate | Action::Resync => {}
-            Action::Schema(_) => self.has_change = true,
+        if let Some(load) = step.action.load() {
+            self.rows += load.rows;
+            self.bytes += load.files.iter().map(|file| file.bytes).sum::<u64>();
         }
+        self.has_change |= matches!(step.action, Action::Schema(_));
     }
 
     fn text(&self, segment: &Stored) -> String {

@@ -112,7 +112,9 @@ impl TablePick {
         let named = |table: &Table| self.names(&table.schema, &table.name);
         let before = match &step.action {
             Action::Schema(change) => change.before.as_ref(),
-            Action::Load(_) | Action::Truncate | Action::Resync | Action::Replace(_) => None,
+            Action::Load(_) | Action::Chunk(_) | Action::Truncate | Action::Resync | Action::Replace(_) => {
+                None
+            }
         };
         named(&step.table) || before.is_some_and(named)
     }

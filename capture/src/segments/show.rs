@@ -65,6 +65,10 @@ fn step(step: &Step) -> String {
         Action::Replace(load) => {
             format!("its rows, read anew: {} in {} files", counts(&load.rows), load.files.len())
         }
+        Action::Chunk(chunk) => {
+            let (rows, files) = (counts(&chunk.load.rows), chunk.load.files.len());
+            format!("a range of its keys, read anew: {rows} in {files} files")
+        }
         Action::Schema(change) => {
             let changes: Vec<_> = change
                 .changes

@@ -8,11 +8,11 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt};
-use re_dms_shared::manifest::{Action, DataFile, Load, Step, copy_manifest_json};
+use re_dms_shared::manifest::{Action, Chunk, DataFile, KeyRange, Load, Step, copy_manifest_json};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::{SegmentStore, Stager};
-use crate::batch::{StepAction, StepData, TableShape};
+use crate::batch::{KeyedRows, LoadData, StepAction, StepData, TableShape};
 use crate::error::{Error, Result, Who};
 use crate::metrics::{count_load, upload};
 use crate::pulse::{Part, Wait};
@@ -39,6 +39,8 @@ enum PlannedAction {
     /// It takes no files.
     Ready(Box<Action>),
     Load(Arc<LoadContext>),
+    /// With its key and its range.
+    Chunk(Arc<LoadContext>, Vec<String>, KeyRange),
 }
 
 /// A file that is not written yet.
@@ -152,6 +154,10 @@ impl<S: SegmentStore> Stager<S> {
         let action = match action {
             PlannedAction::Ready(action) => *action,
             PlannedAction::Load(context) => Action::Load(self.finish_load(number, &context, staged).await?),
+            PlannedAction::Chunk(context, key, range) => {
+                let load = self.finish_load(number, &context, staged).await?;
+                Action::Chunk(Chunk { key, range, load })
+            }
         };
         Ok(Step { number, table: shape.table().clone(), action })
     }
@@ -216,17 +222,36 @@ fn plan(before: usize, data: Vec<StepData>, size: FileSize) -> (Vec<PlannedStep>
             StepAction::Resync => PlannedAction::Ready(Box::new(Action::Resync)),
             StepAction::Replace(load) => PlannedAction::Ready(Box::new(Action::Replace(*load))),
             StepAction::Load(load) => {
-                let (context, parts) = rows::split(Arc::clone(&shape), load, size);
-                let context = Arc::new(context);
-                files.extend(parts.into_iter().zip(1..).map(|(rows, number)| {
-                    let context = Arc::clone(&context);
-                    PlannedFile { step, number, context, rows }
-                }));
+                let (context, parts) = plan_files(step, &shape, load, size);
+                files.extend(parts);
                 PlannedAction::Load(context)
+            }
+            StepAction::Chunk(KeyedRows { key, range, rows }) => {
+                let is_empty = rows.is_empty();
+                let (context, parts) = plan_files(step, &shape, LoadData::Entries(rows), size);
+                // A file has rows; the range may have none.
+                files.extend(parts.filter(|_| !is_empty));
+                PlannedAction::Chunk(context, key, range)
             }
         };
         let number = u32::try_from(before + step + 1).unwrap_or(u32::MAX);
         steps.push(PlannedStep { number, shape, action });
     }
     (steps, files)
+}
+
+fn plan_files(
+    step: usize,
+    shape: &Arc<TableShape>,
+    load: LoadData,
+    size: FileSize,
+) -> (Arc<LoadContext>, impl Iterator<Item = PlannedFile>) {
+    let (context, parts) = rows::split(Arc::clone(shape), load, size);
+    let context = Arc::new(context);
+    let of_files = Arc::clone(&context);
+    let files = parts.into_iter().zip(1..).map(move |(rows, number)| {
+        let context = Arc::clone(&of_files);
+        PlannedFile { step, number, context, rows }
+    });
+    (context, files)
 }

@@ -42,9 +42,9 @@ fn changes_tables(manifest: &Manifest) -> bool {
 /// The files' size, compressed.
 pub(super) fn files_bytes(manifest: &Manifest) -> u64 {
     let of_step = |action: &Action| match action {
-        Action::Load(load) => load.files.iter().map(|file| file.bytes).sum(),
-        // Rows that were read anew come later, by themselves.
-        Action::Truncate | Action::Schema(_) | Action::Resync | Action::Replace(_) => 0,
+        // Rows that were read anew as a whole come later, by themselves.
+        Action::Replace(_) => 0,
+        action => action.load().map_or(0, |load| load.files.iter().map(|file| file.bytes).sum()),
     };
     manifest.steps.iter().map(|step| of_step(&step.action)).sum()
 }

@@ -110,6 +110,22 @@ fn a_manifest_has_the_lowest_format_that_says_all() {
 }
 
 #[test]
+fn a_chunk_takes_format_6_and_says_its_range() {
+    let load = example().steps.iter().find_map(|step| step.action.load().cloned()).unwrap();
+    let from = Some(KeyBound { key: vec!["1".into(), "b".into()], included: false });
+    let range = KeyRange { from, to: None };
+    let chunk = Chunk { key: vec!["id".into(), "part".into()], range, load };
+    let step = Step { action: Action::Chunk(chunk), ..example().steps[0].clone() };
+    assert_eq!(lowest_format(std::slice::from_ref(&step)), 6);
+    let json = serde_json::to_value(&step).unwrap();
+    assert_eq!(
+        (&json["kind"], &json["range"]),
+        (&"chunk".into(), &serde_json::json!({"from": {"key": ["1", "b"], "included": false}}))
+    );
+    assert_eq!(serde_json::from_value::<Step>(json).unwrap(), step);
+}
+
+#[test]
 fn what_lies_before_a_tables_snapshot_is_in_its_copy() {
     let table = CopiedTable { oid: 7, schema: "public".into(), name: "t".into(), snapshot: Lsn(100) };
     let copied = CopiedTables { format: 1, shapes: "s".into(), tables: vec![table.clone()] };

@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod cases;
+mod chunks;
 mod contract;
 mod destroy;
 mod exact;

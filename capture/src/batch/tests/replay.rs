@@ -200,7 +200,9 @@ impl Target {
     fn apply(&mut self, step: &StepData) {
         match &step.action {
             StepAction::Truncate => self.rows.clear(),
-            StepAction::Schema(_) | StepAction::Resync | StepAction::Replace(_) => unreachable!("not here"),
+            StepAction::Schema(_) | StepAction::Resync | StepAction::Replace(_) | StepAction::Chunk(_) => {
+                unreachable!("not here")
+            }
             StepAction::Load(load) => {
                 // Small files, so that loads of several come up.
                 let rendered = write_load(&step.shape, load, 150).unwrap();

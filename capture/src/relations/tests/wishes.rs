@@ -5,10 +5,11 @@ use std::collections::BTreeSet;
 use super::schema::{Source, touch};
 use super::*;
 use crate::relations::look::LeafNow;
+use re_dms_shared::manifest::KeyRange;
 
 fn wish(oid: u32, id: &str) -> Wish {
     let table = NamedTable { oid, schema: "public".into(), name: format!("t{oid}") };
-    Wish { table, id: id.into() }
+    Wish::new(table, id.into())
 }
 
 /// As the next process finds it.
@@ -29,6 +30,36 @@ fn a_wish_lasts_until_it_is_fulfilled_and_only_a_newer_one_takes_its_place() {
     assert!(!relations.end_wish(7, "a"), "somebody wants it anew");
     assert!(relations.end_wish(7, "b") && !relations.end_wish(7, "b"));
     assert_eq!(restarted(&source, &mut relations).wishes(), [wish(8, "a")]);
+}
+
+#[test]
+fn a_wish_for_some_keys_takes_nothing_from_an_older_one() {
+    let source = Source::default();
+    let mut relations = source.relations(KnownTables::default());
+    let key = |text: &str| KeyRange::of_key(vec![text.into()]);
+    let keys = |ranges: &[KeyRange]| KeyRanges { key: vec!["a".into()], ranges: ranges.to_vec() };
+    let some = |id: &str, ranges: &[KeyRange]| Wish { only: Some(keys(ranges)), ..wish(7, id) };
+    relations.wish(some("a", &[key("1")]));
+    relations.wish(some("b", &[key("2"), key("1")]));
+    assert_eq!(relations.wishes(), [some("b", &[key("1"), key("2")])]);
+    relations.sweep(7, Some(keys(&[key("2")])));
+    relations.wish(some("c", &[key("3")]));
+    assert_eq!(
+        relations.wishes(),
+        [some("c", &[key("2"), key("3")])],
+        "what is read already is not asked for"
+    );
+    let mut relations = restarted(&source, &mut relations);
+    assert_eq!(relations.wishes(), [some("c", &[key("2"), key("3")])]);
+    // Of one for the whole table, and of one that was begun as a whole, all is left.
+    for whole in [wish(7, "d"), Wish { whole: true, ..wish(7, "d") }] {
+        relations.wish(whole);
+        relations.wish(some("e", &[key("3")]));
+        assert_eq!(relations.wishes(), [wish(7, "e")]);
+    }
+    relations.wish(wish(7, "f"));
+    relations.read_whole(7);
+    assert!(relations.wishes()[0].whole);
 }
 
 #[test]

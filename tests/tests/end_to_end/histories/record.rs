@@ -71,7 +71,7 @@ pub(super) async fn summary(aws: &Aws) -> Result<String> {
         for step in &manifest.steps {
             match &step.action {
                 Action::Truncate => truncates += 1,
-                Action::Schema(_) | Action::Resync | Action::Replace(_) => {}
+                Action::Schema(_) | Action::Resync | Action::Replace(_) | Action::Chunk(_) => {}
                 Action::Load(load) => {
                     loads += 1;
                     several_files += u32::from(load.files.len() > 1);
