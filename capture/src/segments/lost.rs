@@ -11,7 +11,7 @@ use std::pin::pin;
 use std::time::{Duration, SystemTime};
 
 use futures_util::stream::{StreamExt as _, TryStreamExt as _};
-use re_dms_shared::manifest::{Action, Manifest};
+use re_dms_shared::manifest::Manifest;
 use re_dms_shared::s3_layout::{SegmentLayout, StreamLayout};
 use tokio::sync::watch;
 
@@ -125,11 +125,8 @@ fn unnamed(layout: &StreamLayout, segment: &Stored) -> impl Iterator<Item = Stor
 
 /// All keys that a manifest names.
 fn names(manifest: &Manifest) -> impl Iterator<Item = &str> {
-    let of_steps = manifest.steps.iter().filter_map(|step| match &step.action {
-        Action::Load(load) | Action::Replace(load) => Some(load),
-        Action::Truncate | Action::Schema(_) | Action::Resync => None,
-    });
-    let files = of_steps.flat_map(|load| {
+    let loads = manifest.steps.iter().filter_map(|step| step.action.load());
+    let files = loads.flat_map(|load| {
         std::iter::once(load.copy_manifest.as_str()).chain(load.files.iter().map(|file| file.key.as_str()))
     });
     files.chain(manifest.shapes.as_deref())

@@ -143,6 +143,7 @@ pub(super) async fn drain_to_files(task: &Task) -> Result<Figures> {
     );
     let collecting = thread::Builder::new().name("collector".into()).spawn(move || collector.run(&inputs))?;
     let (announce, mut announced) = mpsc::unbounded_channel();
+    let (asks, _unasked) = mpsc::unbounded_channel();
     let stager = Stager {
         identity: StreamIdentity {
             stream: config.stream.clone(),
@@ -156,6 +157,7 @@ pub(super) async fn drain_to_files(task: &Task) -> Result<Figures> {
         progress: Arc::clone(&progress),
         flight: Arc::new(Mutex::new(Flight::new(0, 0, start, None))),
         announce,
+        asks,
         predecessor: None,
         first_seq: 1,
         copied: None,
