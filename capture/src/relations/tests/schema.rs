@@ -313,6 +313,11 @@ fn a_rewrite_without_using_keeps_values_and_any_other_needs_a_resync() {
         assert_eq!(steps, ["t > t: column a from INTEGER to BIGINT"]);
         assert_eq!(relations.needing_resync().len(), usize::from(marked));
         assert_eq!(reread(&mut relations).needing_resync().len(), usize::from(marked), "durable");
+        // What was plain was so in that transaction.
+        relations.begin(relations.xid + 1, Lsn(1), None).unwrap();
+        (now.columns[0].type_oid, now.storage) = (21, 3);
+        table_told(&mut relations, false, &now);
+        assert_eq!(relations.needing_resync().len(), 1);
     }
 }
 
