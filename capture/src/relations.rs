@@ -208,6 +208,9 @@ impl Relations {
         }
         if !self.patterns.picks(relation.schema, relation.name) {
             self.described.insert(relation.oid, None);
+            if self.known.tables.contains_key(&relation.oid) {
+                self.unsettled.insert(relation.oid, Unsettled::Described);
+            }
             return Ok(());
         }
         let table = (relation.schema, relation.name);
@@ -281,7 +284,10 @@ impl Relations {
     /// If the source can't be asked, or two tables would become one in Redshift.
     pub fn settle(&mut self, oid: u32) -> Result<Vec<SchemaStep>> {
         let Some(why) = self.unsettled.remove(&oid) else { return Ok(Vec::new()) };
-        let Some(Some(described)) = self.described.get(&oid) else { return Ok(Vec::new()) };
+        let Some(Some(described)) = self.described.get(&oid) else {
+            self.lose_sight_of(oid);
+            return Ok(Vec::new());
+        };
         let known = self.known.tables.get(&oid);
         let is_new = known.is_none();
         let is_key_certain = !self.pending.iter().any(|(_, pending, _)| *pending == oid);
@@ -340,20 +346,6 @@ impl Relations {
         // It may keep columns from here on.
         self.reshape(oid)?;
         Ok(steps)
-    }
-
-    /// What the last segment does not say yet of the known tables, for the next one.
-    ///
-    /// # Errors
-    /// As [`KnownTables::to_json`].
-    pub fn take_news(&mut self) -> Result<Option<Vec<u8>>> {
-        if std::mem::take(&mut self.is_news) { self.known.to_json().map(Some) } else { Ok(None) }
-    }
-
-    /// Tables whose rows in Redshift may differ from the source's, with the reasons.
-    #[must_use]
-    pub fn needing_resync(&self) -> Vec<(String, String)> {
-        self.known.needing_resync()
     }
 
     /// Gives the described columns their attribute numbers.

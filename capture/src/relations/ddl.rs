@@ -116,11 +116,7 @@ impl Relations {
     pub(super) fn shape_seen(&mut self, now: &TableNow) -> Result<Option<(Table, bool)>> {
         let (schema, name) = (now.schema.as_str(), now.name.as_str());
         if !self.patterns.picks(schema, name) {
-            // Renamed to where nobody looks: what Redshift has of it stays under its old name.
-            if let Some(known) = self.known.tables.get_mut(&now.oid).filter(|known| !known.gone) {
-                known.gone = true;
-                self.is_news = true;
-            }
+            self.lose_sight_of(now.oid);
             return Ok(None);
         }
         self.shaping.refuse_own_schema(schema, name)?;
@@ -129,6 +125,14 @@ impl Relations {
         let key = now.columns.iter().any(|column| column.key == Some(true));
         let shape = self.target_shape(now.oid, (schema, name), &columns)?;
         Ok(Some((shape.table().clone(), key)))
+    }
+
+    /// It was renamed to where nobody looks: what Redshift has of it stays under its old name.
+    pub(super) fn lose_sight_of(&mut self, oid: u32) {
+        if let Some(known) = self.known.tables.get_mut(&oid).filter(|known| !known.gone) {
+            known.gone = true;
+            self.is_news = true;
+        }
     }
 
     /// The columns that the stream sends, with those of the key; none if there are none.

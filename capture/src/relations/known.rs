@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use re_dms_shared::manifest::Table;
 use serde::{Deserialize, Serialize};
 
+use super::Relations;
 use super::wishes::Wish;
 use crate::error::{Error, Result, Who};
 
@@ -143,6 +144,22 @@ impl KnownTables {
                 && (known.table.target_schema.as_str(), known.table.target_name.as_str()) == target
         };
         self.tables.values().find(has).map(|known| known.table.oid)
+    }
+}
+
+impl Relations {
+    /// What the last segment does not say yet of the known tables, for the next one.
+    ///
+    /// # Errors
+    /// As [`KnownTables::to_json`].
+    pub fn take_news(&mut self) -> Result<Option<Vec<u8>>> {
+        if std::mem::take(&mut self.is_news) { self.known.to_json().map(Some) } else { Ok(None) }
+    }
+
+    /// Tables whose rows in Redshift may differ from the source's, with the reasons.
+    #[must_use]
+    pub fn needing_resync(&self) -> Vec<(String, String)> {
+        self.known.needing_resync()
     }
 }
 

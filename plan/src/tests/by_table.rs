@@ -169,10 +169,53 @@ fn large_tables_are_staged_side_by_side_before_the_first_also_in_the_middle() {
     let mut log = log_of_segment();
     let plans_of = |log: &TableLog| plans(&[&manifest], log, &BTreeMap::new());
     let all = plans_of(&log);
-    assert_eq!(all.len(), 12);
-    assert!(all.iter().all(|plan| plan.staging.len() == 1 && plan.transport == Transport::Batch));
+    assert_eq!(all.len(), 2, "all that one call holds, and the last one, which ends the segment");
+    assert!(all.iter().all(|plan| plan.transport == Transport::Batch));
+    assert_eq!(all.iter().map(|plan| plan.staging.len()).collect::<Vec<_>>(), [11, 1]);
     for n in 1..12 {
         loaded(&mut log, n, 42, &format!("t{n}"));
     }
-    assert_eq!(plans_of(&log), all[11..]);
+    assert_eq!(plans_of(&log), all[1..]);
+}
+
+/// Each takes a DELETE and an INSERT.
+#[test]
+fn tables_that_are_staged_before_share_transactions_and_who_failed_is_alone() {
+    let upserts = || {
+        let rows = RowCounts { replaces: 1, ..RowCounts::default() };
+        load(rows, Vec::new())
+    };
+    let names: Vec<_> = (1..=60).map(|n| format!("t{n}")).collect();
+    let mut steps: Vec<_> = names.iter().map(|name| (table(name, orders().columns), upserts())).collect();
+    let added = vec![column("added", "DATE", false)];
+    let wider = table("t5", [orders().columns, added].concat());
+    let changes =
+        vec![TableChange::AddColumn { column: "added".into(), fill: re_dms_shared::manifest::Fill::Null }];
+    let before = Some(table("t5", orders().columns));
+    let change = SchemaChange { before, changes, unproven: Vec::new(), hold: false };
+    steps.insert(4, (wider, Action::Schema(change)));
+    let manifest = manifest(steps);
+    let mut log = log_of_segment();
+    let plans_of = |log: &TableLog| plans(&[&manifest], log, &BTreeMap::new());
+    let all = plans_of(&log);
+    let tables = |plans: &[Plan]| about(plans).iter().map(Vec::len).collect::<Vec<_>>();
+    assert_eq!(tables(&all), [4, 1, 17, 17, 17, 3, 1], "who is changed is alone");
+    assert!(
+        all.iter().all(|plan| plan.statements.len() <= BATCH_STATEMENTS
+            && plan.is_one_batch() == plan.staging.is_empty())
+    );
+    // What was under way is found by whoever goes on.
+    for n in 1..=5 {
+        loaded(&mut log, n, 42, &format!("t{n}"));
+    }
+    assert_eq!(plans_of(&log), all[2..]);
+    log.add(LogRow {
+        change: 6,
+        event: "failed".into(),
+        target: Target::new("public", "t10"),
+        epoch: "7-1-re_dms_main-0000000000000010".into(),
+        seq: 42,
+        blame: Blame::default(),
+    });
+    assert_eq!(tables(&plans_of(&log)), [4, 1, 17, 17, 15, 1]);
 }

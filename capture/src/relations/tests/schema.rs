@@ -252,6 +252,38 @@ fn the_event_trigger_tells_what_nothing_has_to_be_asked_for() {
     assert!(!reread(&mut relations).ddl_trigger);
 }
 
+/// It was renamed to a name that is left out, and back: what was written in between never came.
+#[test]
+fn what_was_written_where_nobody_looks_is_missed() {
+    for by_trigger in [false, true] {
+        let source = Source::default();
+        let mut relations = source.relations(KnownTables::default());
+        relations.known.ddl_trigger = by_trigger;
+        let now = source.set(1, "t", &["a"]);
+        touch(&mut relations, 1, "t", &["a"]);
+        let hidden = source.set(1, "hidden", &["a"]);
+        if by_trigger {
+            assert_eq!(table_told(&mut relations, false, &hidden), [""; 0]);
+        } else {
+            // Described so in a transaction that is staged already: that says nothing.
+            relations.learn(&relation(1, "hidden", ReplicaIdentity::Default)).unwrap();
+            relations.learn(&relation(1, "t", ReplicaIdentity::Default)).unwrap();
+            source.set(1, "t", &["a", "b"]);
+            relations.settle(1).unwrap();
+            assert!(relations.needing_resync().iter().all(|(_, why)| !why.contains("not replicated")));
+            source.set(1, "hidden", &["a"]);
+            touch(&mut relations, 1, "hidden", &["a"]);
+        }
+        source.set(1, "t", &["a"]);
+        if by_trigger {
+            table_told(&mut relations, false, &now);
+        }
+        touch(&mut relations, 1, "t", &["a"]);
+        let marked = relations.needing_resync();
+        assert!(marked[0].1.contains("while it was not replicated"), "{by_trigger}: {marked:?}");
+    }
+}
+
 #[test]
 fn a_constant_default_of_a_new_column_is_told() {
     let source = Source::default();
@@ -281,6 +313,11 @@ fn a_rewrite_without_using_keeps_values_and_any_other_needs_a_resync() {
         assert_eq!(steps, ["t > t: column a from INTEGER to BIGINT"]);
         assert_eq!(relations.needing_resync().len(), usize::from(marked));
         assert_eq!(reread(&mut relations).needing_resync().len(), usize::from(marked), "durable");
+        // What was plain was so in that transaction.
+        relations.begin(relations.xid + 1, Lsn(1), None).unwrap();
+        (now.columns[0].type_oid, now.storage) = (21, 3);
+        table_told(&mut relations, false, &now);
+        assert_eq!(relations.needing_resync().len(), 1);
     }
 }
 
