@@ -53,6 +53,9 @@ const MOST_RANGES: u64 = 64;
 /// Of a sample, at least.
 const RANGES_OF_SAMPLE: u64 = 40;
 
+/// How often a table is looked at that could not be compared only just now, or of which nothing had come.
+const PASSES: u32 = 3;
+
 /// How often groups that differ are looked at more closely.
 const LEVELS: u32 = 6;
 
@@ -76,6 +79,14 @@ pub(crate) struct Verifier {
 
 /// Nothing is done by itself.
 const FOREVER: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// The tables of a run.
+struct Found {
+    /// Those that can be compared.
+    subjects: Vec<Subject>,
+    /// Those that have rows of which nothing came, as far as the stream is.
+    unknown: Vec<TableReport>,
+}
 
 impl Verifier {
     /// Ends when told to. `asked` are the runs that somebody asks for.
@@ -169,9 +180,39 @@ impl Verifier {
             let hint = "verify once it is done: `re_dms status` shows how far it is";
             return Err(Error::fatal(Who::Stream, "the initial copy goes on", hint));
         }
-        let subjects = self.subjects(run, done).await?;
-        let mut subjects = subjects.into_iter().peekable();
+        let mut run = run.clone();
         let mut number = 0;
+        for left in (0..PASSES).rev() {
+            let Found { subjects, unknown } = self.subjects(&run, done).await?;
+            if subjects.is_empty() && !unknown.is_empty() {
+                // The stream comes to where they were found.
+                number += 1;
+                self.round(&format!("{}-{number}", run.id), &[]).await?;
+            }
+            let mut again = self.ask_all(&run, subjects, &mut number, done).await?;
+            again.extend(unknown);
+            if left == 0 {
+                done.extend(again);
+                break;
+            }
+            run.tables = again.into_iter().map(|report| report.table).collect();
+            if run.tables.is_empty() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Asks of these tables all that there is to be asked. Those that could not be compared only just now come back.
+    async fn ask_all(
+        &self,
+        run: &Run,
+        subjects: Vec<Subject>,
+        number: &mut u32,
+        done: &mut Vec<TableReport>,
+    ) -> Result<Vec<TableReport>> {
+        let mut again = Vec::new();
+        let mut subjects = subjects.into_iter().peekable();
         while subjects.peek().is_some() {
             let mut together: Vec<Subject> = Vec::new();
             let mut rows = 0;
@@ -186,16 +227,19 @@ impl Verifier {
                 if together.iter().all(|subject| subject.next.is_none()) {
                     break;
                 }
-                number += 1;
+                *number += 1;
                 self.level(&format!("{}-{number}", run.id), level, &mut together, run).await?;
             }
-            done.extend(together.into_iter().map(|subject| subject.report));
+            for subject in together {
+                let reports = if subject.again { &mut again } else { &mut *done };
+                reports.push(subject.report);
+            }
         }
-        Ok(())
+        Ok(again)
     }
 
     /// The tables that are to be compared; of those that can't be it is told why.
-    async fn subjects(&self, run: &Run, done: &mut Vec<TableReport>) -> Result<Vec<Subject>> {
+    async fn subjects(&self, run: &Run, done: &mut Vec<TableReport>) -> Result<Found> {
         let source = Source::connect(&self.config.source).await?;
         if source.is_standby().await? {
             let hint = "let source.url lead to the primary, whose stream has the same";
@@ -234,15 +278,16 @@ impl Verifier {
                 ..TableReport::default()
             };
             let next = Some(first_question(rows, bounds, run.sample));
-            subjects.push(Subject { prepared, rows, next, report });
+            subjects.push(Subject { prepared, rows, next, report, again: false });
         }
         let mut named: BTreeSet<_> = known.iter().map(label).collect();
+        let mut unknown = Vec::new();
         let nothing_came = "nothing of it has come to Redshift: `re_dms tables resync` reads it";
         for table in source.stream_tables(&self.config.source).await? {
             let label = format!("{}.{}", table.schema, table.name);
             if is_wanted(&label) && !named.contains(&label) {
                 if !table.readable || source.has_rows(&table.schema, &table.name).await? {
-                    done.push(TableReport::unverified(label.clone(), String::new(), nothing_came));
+                    unknown.push(TableReport::unverified(label.clone(), String::new(), nothing_came));
                 } else if wanted.contains(&label) {
                     done.push(TableReport {
                         table: label.clone(),
@@ -256,7 +301,7 @@ impl Verifier {
         for label in wanted.difference(&named) {
             done.push(TableReport::unverified(label.clone(), String::new(), "it is not in the stream"));
         }
-        Ok(subjects)
+        Ok(Found { subjects, unknown })
     }
 
     /// Where ranges of the table's key begin; none if it has no order that both sides have.

@@ -431,11 +431,18 @@ def test_hashes_are_redshifts():
     ]
     zeros = query("SELECT fnv_hash(CAST('0' AS DOUBLE PRECISION)), fnv_hash(CAST('-0' AS DOUBLE PRECISION))")
     assert zeros[0][0] != zeros[0][1]
+    assert query("SELECT strtol('ff', 16), strtol(substring(md5('a'), 1, 15), 16), to_hex(from_hex('00Ff'))") == [
+        [255, int("0cc175b9c0f1b6a", 16), "00ff"]
+    ]
+    times = "datediff(microsecond, CAST('10:00:00' AS TIME), CAST('24:00:00' AS TIME))"
+    zoned = "datediff(microsecond, CAST('00:00:00+00' AS TIMETZ), CAST('10:00:00.000001+02' AS TIMETZ))"
+    assert query(f"SELECT {times}, {zoned}") == [[50_400_000_000, 28_800_000_001]]
 
 
 def test_super_and_null_functions():
     [[text]] = query("SELECT json_serialize_to_varbyte(json_parse('\"x\"'))")
     assert text == b'"x"'.hex(), text
+    assert query("SELECT json_serialize(json_parse('{\"a: b\": [1, {}]}'))") == [['{"a: b":[1,{}]}']]
     assert query("SELECT nvl2(CAST(NULL AS INTEGER), 1, 0), nvl2(7, 1, 0)") == [[0, 1]]
 
 

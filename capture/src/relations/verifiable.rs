@@ -11,8 +11,6 @@ impl Relations {
         let now = there.map(|known| {
             let excuse = if self.known.wishes.contains_key(&known.table.oid) {
                 Some("it is to be read anew, or being read".to_owned())
-            } else if self.unsettled.contains_key(&known.table.oid) {
-                Some("its definition is being changed".to_owned())
             } else {
                 let reasons = known.needs_resync.join("; ");
                 (!reasons.is_empty()).then(|| format!("it needs a resync: {reasons}"))

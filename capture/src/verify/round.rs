@@ -49,12 +49,25 @@ pub(super) enum Seen {
     NoTable { source: Vec<SourceGroup> },
     /// Redshift's table has other columns than the stream made.
     Unlike(String),
-    /// It can't be compared.
-    Not(String),
+    /// It can't be compared; `passing`: just now.
+    Not { why: String, passing: bool },
 }
 
 /// The source's side of a table.
-type OnSource = Result<(Vec<SourceGroup>, Vec<SkippedColumn>), String>;
+type OnSource = Result<(Vec<SourceGroup>, Vec<SkippedColumn>), NotNow>;
+
+/// Why a table can't be compared.
+struct NotNow {
+    why: String,
+    /// It may be in a moment.
+    passing: bool,
+}
+
+impl NotNow {
+    fn passing(why: &str) -> Self {
+        Self { why: why.to_owned(), passing: true }
+    }
+}
 
 impl Verifier {
     /// Asks both sides; `id` tells the question from others.
@@ -103,9 +116,8 @@ impl Verifier {
         questions: &[Question<'_>],
     ) -> Result<Result<(Lsn, Vec<Seen>), String>> {
         let answer_key = request.answer_key.clone();
-        let (snapshot, readers, known) = match self.barrier(request).await? {
-            Some(placed) => placed,
-            None => return Ok(Err("the stream could not wait for the snapshot".to_owned())),
+        let Some((snapshot, readers, known)) = self.barrier(request).await? else {
+            return Ok(Err("the stream could not wait for the snapshot".to_owned()));
         };
         let (source, answer) =
             tokio::join!(self.source_side(readers, questions, &known), self.answer(&answer_key));
@@ -198,30 +210,32 @@ impl Verifier {
     ) -> Result<OnSource> {
         let (oid, label) = (prepared.table.oid, prepared.label());
         match known.iter().find(|known| known.table.oid == oid) {
-            Some(KnownNow { excuse: Some(excuse), .. }) => return Ok(Err(excuse.clone())),
+            Some(KnownNow { excuse: Some(excuse), .. }) => {
+                return Ok(Err(NotNow { why: excuse.clone(), passing: false }));
+            }
             Some(known) if known.table == prepared.table => {}
-            _ => return Ok(Err("its definition was changed just now".to_owned())),
+            _ => return Ok(Err(NotNow::passing("its definition was changed just now"))),
         }
         let publication = &self.config.source.publication;
         let Some(text) = reader.definition_text(oid, publication).await? else {
-            return Ok(Err("it is gone from the source".to_owned()));
+            return Ok(Err(NotNow::passing("it is gone from the source")));
         };
         let definition = crate::relations::TableNow::read(&text)?;
         let values = match prepared.values(&definition) {
             Ok(values) => values,
-            Err(why) => return Ok(Err(why.to_owned())),
+            Err(why) => return Ok(Err(NotNow::passing(why))),
         };
         reader.check_readable(oid, &label).await?;
         let CopyTraits { filter, .. } = reader.copy_traits(oid, publication).await?;
         let (schema, name) = (definition.schema.as_str(), definition.name.as_str());
         if reader.lock((schema, name), true).await? != Locked::Yes {
-            return Ok(Err("it is locked by somebody else".to_owned()));
+            return Ok(Err(NotNow::passing("it is locked by somebody else")));
         }
         // From here on nobody changes the table. Whoever did since the snapshot may have written its rows anew, and then the
         // snapshot sees none.
         if now.definition_text(oid, publication).await?.as_ref() != Some(&text) {
             reader.release().await?;
-            return Ok(Err("it was changed just now".to_owned()));
+            return Ok(Err(NotNow::passing("it was changed just now")));
         }
         let only = if definition.leaves.is_some() { "" } else { "ONLY " };
         let table = format!("{only}{}.{} AS t", ident(schema), ident(name));
@@ -248,14 +262,18 @@ impl Verifier {
 fn seen(source: OnSource, table: TableAnswer) -> Seen {
     let (source, only_on_source) = match source {
         Ok(source) => source,
-        Err(why) => return Seen::Not(why),
+        Err(NotNow { why, passing }) => return Seen::Not { why, passing },
     };
     match table {
         TableAnswer::Groups { groups } => Seen::Both { source, redshift: groups, only_on_source },
         TableAnswer::Missing => Seen::NoTable { source },
         TableAnswer::Unlike { what } => Seen::Unlike(what),
-        TableAnswer::Waiting { reason } => Seen::Not(format!("its changes wait: {reason}")),
-        TableAnswer::Failed { error, hint } => Seen::Not(format!("{error}\n  hint: {hint}")),
+        TableAnswer::Waiting { reason } => {
+            Seen::Not { why: format!("its changes wait: {reason}"), passing: false }
+        }
+        TableAnswer::Failed { error, hint } => {
+            Seen::Not { why: format!("{error}\n  hint: {hint}"), passing: false }
+        }
     }
 }
 

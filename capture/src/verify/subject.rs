@@ -19,6 +19,8 @@ pub(super) struct Subject {
     /// What is asked next; none once there is nothing more to find out.
     pub(super) next: Option<Ask>,
     pub(super) report: TableReport,
+    /// It could not be compared, and may be in a moment.
+    pub(super) again: bool,
 }
 
 impl Subject {
@@ -40,11 +42,12 @@ impl Subject {
                 (report.verdict, report.remark) = (Verdict::Different, Some(format!("in Redshift {what}")));
                 return;
             }
-            Seen::Not(why) if level == 0 => {
+            Seen::Not { why, passing } if level == 0 => {
+                self.again = passing;
                 (report.verdict, report.remark) = (Verdict::Unverified, Some(why));
                 return;
             }
-            Seen::Not(why) => {
+            Seen::Not { why, .. } => {
                 report.remark = Some(format!("not looked at more closely: {why}"));
                 return;
             }

@@ -33,6 +33,8 @@ pub(crate) const CASES: &[Case] = &[
             Fails("SELECT * FROM generate_series(1, 3)", "not supported by the stand-in"),
             Fails("SELECT CONCAT('a', 'b', 'c')", "two arguments"),
             Fails("SELECT NOW()", "not supported by the stand-in"),
+            Fails("SELECT DATEDIFF(day, GETDATE(), GETDATE())", "not supported by the stand-in"),
+            Fails("SELECT STRTOL('12', 8)", "the stand-in knows STRTOL of up to fifteen hexadecimal digits"),
         ],
     },
     Case {

@@ -42,12 +42,12 @@ const TABLES: &str = "
     INSERT INTO pairs SELECT 'k' || i % 7, i, 'v' FROM generate_series(1, 100) AS i;
     CREATE TABLE empty (id int PRIMARY KEY);
     CREATE TABLE parts (id int PRIMARY KEY, v text) PARTITION BY RANGE (id);
-    CREATE TABLE parts_low PARTITION OF parts FOR VALUES FROM (0) TO (50);
-    CREATE TABLE parts_high PARTITION OF parts FOR VALUES FROM (50) TO (100);
-    INSERT INTO parts SELECT i, 'v' FROM generate_series(0, 99) AS i;";
+    CREATE TABLE parts_low PARTITION OF parts FOR VALUES FROM (0) TO (500);
+    CREATE TABLE parts_high PARTITION OF parts FOR VALUES FROM (500) TO (1000);
+    INSERT INTO parts SELECT i, 'v' FROM generate_series(0, 999) AS i;";
 
 /// What is done to the warehouse behind the loader's back: the table, the SQL, the key as it is shown, and what it is.
-const PLANTED: [(&str, &str, &str, &str); 20] = [
+const PLANTED: [(&str, &str, &str, &str); 21] = [
     ("things", "UPDATE things SET t = 'text 1O' WHERE id = 10", "10", "changed"),
     ("things", "UPDATE things SET t = NULL WHERE id = -2", "-2", "changed"),
     ("things", "UPDATE things SET n = n + 0.0001 WHERE id = 11", "11", "changed"),
@@ -72,6 +72,7 @@ const PLANTED: [(&str, &str, &str, &str); 20] = [
     ("things", "UPDATE things SET bin = set_byte(bin, 39999, 7) WHERE id = -3", "-3", "changed"),
     ("things", "UPDATE things SET b = NOT b WHERE id = 18", "18", "changed"),
     ("pairs", "UPDATE pairs SET v = 'w' WHERE b = 8", "k1, 8", "changed"),
+    ("parts", "DELETE FROM parts WHERE id = 999", "999", "missing"),
     ("log", "INSERT INTO log SELECT * FROM log LIMIT 1", "", "copies"),
 ];
 
@@ -94,7 +95,7 @@ async fn planted_differences_are_found_each_and_repaired() -> Result<()> {
     }
     let found = verify(&sandbox, &["--show-keys"])?;
     ensure!(found.verdict == "different" && !found.succeeded, "{:#}", found.report);
-    for table in ["things", "pairs", "log"] {
+    for table in ["things", "pairs", "parts", "log"] {
         let report = found.table(table)?;
         let keys = report["keys"].as_array().map(Vec::as_slice).unwrap_or_default();
         let keys: BTreeSet<_> = keys.iter().map(|key| (key["key"].as_str(), key["what"].as_str())).collect();
