@@ -196,11 +196,10 @@ impl Resyncer {
     /// Waits until all that was committed up to now is visible: the collector may have seen it long ago, and nobody remembers
     /// what it was. False if something else is wanted first.
     async fn outlive(&self, source: &Source, wanted: &Wants) -> Result<bool> {
-        let first = source.visible().await?;
-        let mut now = first.clone();
+        let number = source.next_number().await?;
         let started = Instant::now();
         let mut is_told = false;
-        while now.oldest < first.next {
+        while source.visible().await?.oldest < number {
             if self.wanted_now() != *wanted {
                 return Ok(false);
             }
@@ -209,7 +208,6 @@ impl Resyncer {
                 is_told = true;
             }
             tokio::time::sleep(LOOK / 5).await;
-            now = source.visible().await?;
         }
         Ok(true)
     }

@@ -8,7 +8,7 @@ pub struct Visible {
     /// All numbers below are of transactions that have ended.
     pub oldest: u64,
     /// No number from this on was given to one that has ended.
-    pub next: u64,
+    next: u64,
     /// Those between that have not ended, ascending.
     in_progress: Vec<u32>,
 }

@@ -85,6 +85,19 @@ impl Source {
         })
     }
 
+    /// A transaction's number that is given out for this, and so higher than that of any transaction which has one. What
+    /// a snapshot calls its end would not do: it lies behind the last transaction that has ended.
+    ///
+    /// # Errors
+    /// If the server can't be asked, or is a standby.
+    pub async fn next_number(&self) -> Result<u64> {
+        let text: String = self.query_one("SELECT pg_current_xact_id()::text").await?.get(0);
+        text.parse().map_err(|_| {
+            let what = "pg_current_xact_id() has a form that is not known";
+            Error::fatal(Who::Source, what, "report this with the server's version")
+        })
+    }
+
     /// Ends what [`Self::begin_chunk`] began.
     ///
     /// # Errors
