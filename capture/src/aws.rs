@@ -2,6 +2,7 @@
 
 mod delete;
 mod describe;
+mod failure;
 mod objects;
 mod queues;
 
@@ -15,6 +16,7 @@ use crate::config::AwsConfig;
 
 pub use delete::FolderSize;
 pub use describe::{DescribedObject, DescribedQueue};
+pub(crate) use failure::words;
 pub use objects::{Objects, PutOnce, StoredObject};
 pub use queues::{AckQueue, Queues, ReceivedAck};
 

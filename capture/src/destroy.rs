@@ -122,18 +122,21 @@ impl<'a> Plan<'a> {
         let folder = self.layout.folder();
         let record = self.layout.stream_json();
         let mut removed = self.objects.delete_folder(&folder, &record).await?;
-        if self.has_record {
-            // Without it nothing tells whose the rest is.
+        if self.has_record && left == 0 {
+            // Without it nothing tells what is the stream's.
             self.objects.delete(&record).await?;
             removed += 1;
         }
         tell(format!("S3: {removed} objects removed"));
         self.machine.remove(tell)?;
-        if left > 0 {
-            let what = format!("{left} things on the source are left, which take another role: see above");
-            return Err(Error::fatal(Who::Source, what, "do them by hand, as a superuser"));
+        if left == 0 {
+            return Ok(());
         }
-        Ok(())
+        Err(Error::fatal(
+            Who::Source,
+            "not all that is on the source could be removed: see above. stream.json stays on S3 until it is",
+            "run this again with a superuser in source.url (RE_DMS_SOURCE__URL), or do it by hand and run this again",
+        ))
     }
 }
 

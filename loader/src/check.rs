@@ -94,22 +94,23 @@ impl<A: Statements, O: Objects> Loader<A, O> {
     }
 }
 
-/// Who can't be asked for them has said so before.
-async fn foreign_tables<A: Statements>(runner: &Runner<'_, A>, request: &CheckRequest) -> Vec<ForeignTable> {
+/// None where it can't be found out: why, another finding says.
+async fn foreign_tables<A: Statements>(
+    runner: &Runner<'_, A>,
+    request: &CheckRequest,
+) -> Option<Vec<ForeignTable>> {
     if request.schemas.is_empty() {
-        return Vec::new();
+        return None;
     }
     let rows = runner.query("check/owners", probe::foreign_tables(&request.schemas)).await;
-    let rows = rows
-        .inspect_err(|error| tracing::warn!(%error, "who owns tables can't be asked"))
-        .unwrap_or_default();
+    let rows = rows.inspect_err(|error| tracing::warn!(%error, "who owns tables can't be asked")).ok()?;
     let text = |cell: Option<&Cell>| cell.and_then(Cell::text).unwrap_or_default().to_owned();
     let table = |row: &Vec<Cell>| ForeignTable {
         schema: text(row.first()),
         name: text(row.get(1)),
         owner: text(row.get(2)),
     };
-    rows.iter().map(table).collect()
+    Some(rows.iter().map(table).collect())
 }
 
 /// What a part of the probe stands for.

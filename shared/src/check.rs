@@ -102,7 +102,7 @@ pub struct CheckAnswer {
     pub time_limit_seconds: u64,
     /// What it found in Redshift.
     pub findings: Vec<Finding>,
-    /// Tables that belong to somebody else, the stream's or not; none if it was not asked, or the loader is a superuser there.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub foreign: Vec<ForeignTable>,
+    /// Tables that belong to somebody else, the stream's or not; none if it did not find out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub foreign: Option<Vec<ForeignTable>>,
 }

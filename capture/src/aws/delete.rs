@@ -1,6 +1,5 @@
 //! Removing many objects, for `re_dms destroy`.
 
-use aws_sdk_s3::error::DisplayErrorContext;
 use aws_sdk_s3::types::{Delete, ObjectIdentifier};
 
 use super::Objects;
@@ -53,7 +52,7 @@ impl Objects {
             return Ok(());
         }
         let impossible = |error: aws_sdk_s3::error::BuildError| {
-            let what = format!("a request can't be made: {}", DisplayErrorContext(error));
+            let what = format!("a request can't be made: {error}");
             Error::fatal(Who::Storage, what, "report this as a bug")
         };
         let mut delete = Delete::builder().quiet(true);

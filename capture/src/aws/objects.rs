@@ -4,11 +4,12 @@ use std::time::SystemTime;
 
 use aws_config::SdkConfig;
 use aws_sdk_s3::Client;
-use aws_sdk_s3::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::types::{Tag, Tagging};
 use bytes::Bytes;
 use re_dms_shared::s3_layout::EXPENDABLE;
 
+use super::failure::{hint, words};
 use crate::error::{Error, Result, Who};
 
 /// One bucket.
@@ -195,7 +196,8 @@ impl Objects {
     where
         E: ProvideErrorMetadata + std::error::Error + 'static,
     {
-        let what = format!("{doing} in bucket {} failed: {}", self.bucket, DisplayErrorContext(error));
+        let words = words(error);
+        let what = format!("{doing} in bucket {} failed: {words}", self.bucket);
         match error.raw_response().map(|response| response.status().as_u16()) {
             Some(403) => {
                 Error::fatal(Who::Storage, what, "check the rights of the capture's role on the bucket")
@@ -203,7 +205,7 @@ impl Objects {
             _ => Error::passing(
                 Who::Storage,
                 what,
-                "check aws.endpoint_url, the network and the credentials; it is tried again",
+                hint(&words, "check aws.endpoint_url, the network and the credentials; it is tried again"),
             ),
         }
     }

@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use aws_config::SdkConfig;
 use aws_sdk_sqs::Client;
-use aws_sdk_sqs::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use aws_sdk_sqs::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_sqs::types::{DeleteMessageBatchRequestEntry, QueueAttributeName};
 use re_dms_shared::message::{self, SegmentAck, SegmentStaged, TableRequest};
 use serde::Serialize;
 
+use super::failure::{hint, words};
 use crate::config::QueueConfig;
 use crate::error::{Error, Result, Who};
 
@@ -49,7 +50,7 @@ impl Queues {
             let sent = get.attribute_names(QueueAttributeName::QueueArn).send().await;
             sent.map_err(|error| {
                 if error.as_service_error().is_some() {
-                    let what = format!("{key} can't be used: {}", DisplayErrorContext(&error));
+                    let what = format!("{key} can't be used: {}", words(&error));
                     Error::fatal(
                         Who::Queue,
                         what,
@@ -161,8 +162,7 @@ impl AckQueue {
         let create = client.create_queue().queue_name(name);
         let create = create.attributes(QueueAttributeName::MessageRetentionPeriod, KEPT_SECONDS);
         let made = create.send().await.map_err(|error| {
-            let what =
-                format!("no queue can be made for the loader's answers: {}", DisplayErrorContext(&error));
+            let what = format!("no queue can be made for the loader's answers: {}", words(&error));
             Error::fatal(
                 Who::Queue,
                 what,
@@ -178,7 +178,7 @@ impl AckQueue {
     /// Removes it. Should that fail it stays, empty within the hour.
     pub async fn remove(&self) {
         if let Err(error) = self.client.delete_queue().queue_url(&self.url).send().await {
-            tracing::warn!(queue = %self.url, error = %DisplayErrorContext(&error), "the queue stays");
+            tracing::warn!(queue = %self.url, error = words(&error), "the queue stays");
         }
     }
 }
@@ -187,9 +187,10 @@ pub(super) fn failure<E>(key: &str, error: &SdkError<E>) -> Error
 where
     E: ProvideErrorMetadata + std::error::Error + 'static,
 {
+    let words = words(error);
     Error::passing(
         Who::Queue,
-        format!("{key} can't be used: {}", DisplayErrorContext(error)),
-        "check aws.endpoint_url, the network and the role's rights; it is tried again",
+        format!("{key} can't be used: {words}"),
+        hint(&words, "check aws.endpoint_url, the network and the role's rights; it is tried again"),
     )
 }

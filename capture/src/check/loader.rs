@@ -60,7 +60,7 @@ impl Probe<'_> {
         findings.push(clock("loader: clock", answer.at, answer.at.clamp(asked_at.min(now), now)));
         findings.push(limit(answer.time_limit_seconds, visibility));
         findings.extend(answer.findings);
-        findings.push(self.owners(&answer.foreign));
+        findings.extend(answer.foreign.map(|foreign| self.owners(&foreign)));
         findings
     }
 

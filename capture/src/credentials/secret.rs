@@ -2,10 +2,11 @@
 
 use aws_config::SdkConfig;
 use aws_sdk_secretsmanager::Client;
-use aws_sdk_secretsmanager::error::{DisplayErrorContext, ProvideErrorMetadata};
+use aws_sdk_secretsmanager::error::ProvideErrorMetadata;
 use serde::Deserialize;
 
 use super::{missing, unreachable};
+use crate::aws::words;
 use crate::config::Secret;
 use crate::replication::ReplicationError;
 
@@ -26,7 +27,7 @@ struct RdsSecret {
 pub(super) async fn read(sdk: &SdkConfig, id: &str) -> Result<Login, ReplicationError> {
     let answer = Client::new(sdk).get_secret_value().secret_id(id).send().await;
     let secret = answer.map_err(|error| {
-        let what = format!("source.password_secret: {id} can't be read: {}", DisplayErrorContext(&error));
+        let what = format!("source.password_secret: {id} can't be read: {}", words(&error));
         match error.code() {
             Some("ResourceNotFoundException") => missing(what, "correct its ARN or name, and aws.region"),
             Some("AccessDeniedException" | "DecryptionFailure") => missing(

@@ -105,6 +105,24 @@ async fn a_stream_is_removed_with_all_that_it_made_and_nothing_else() -> Result<
     let (succeeded, again) = destroy(&config, &["--yes"])?;
     ensure!(succeeded && again.contains("S3: 0 objects removed"), "{again}");
 
+    // Who may not do all of it is told what is left, and somebody who may goes on.
+    sandbox.new_stream("fresh", "")?;
+    source.batch_execute("CREATE ROLE weak LOGIN REPLICATION").await?;
+    let config = Path::new(sandbox.text("capture_config")?).to_path_buf();
+    let trigger = run("re_dms", &["init", "--ddl-trigger", "--config", &config.display().to_string()])?;
+    ensure!(trigger.status.success(), "{}", String::from_utf8_lossy(&trigger.stderr));
+    sandbox.wait_and_compare()?;
+    stop(&sandbox)?;
+    let weak = config.with_file_name("weak.toml");
+    let text = std::fs::read_to_string(&config)?;
+    std::fs::write(&weak, text.replace("postgres://postgres@", "postgres://weak@"))?;
+    refused(&weak, &["--yes", "--drop-tables"], "must be owner of event trigger")?;
+    let left = left_on_the_source(&source).await?;
+    ensure!(left.len() == 5 && !left.iter().any(|what| what.starts_with("slot")), "{left:?}");
+    let (succeeded, done) = destroy(&config, &["--yes"])?;
+    ensure!(succeeded, "{done}");
+    ensure!(left_on_the_source(&source).await?.is_empty() && aws.keys("").await?.len() == 1, "{done}");
+
     // Nothing stands in the way of the same name; a publication of somebody else's stays, and so do the tables.
     source
         .batch_execute("CREATE PUBLICATION theirs FOR ALL TABLES WITH (publish_via_partition_root = true)")

@@ -237,11 +237,8 @@ async fn of_the_loader(sandbox: &Sandbox, aws: &Aws, config: &Path) -> Result<()
     let checked = Checked::run(config, &[])?;
     checked.expect("Redshift: login", "ok", "")?;
     let findings = checked.report["findings"].as_array().context("findings")?;
-    let last = findings.last().context("a finding")?;
-    ensure!(
-        last["verdict"] == "error" && last["item"].as_str().is_some_and(|item| item.starts_with("Redshift:")),
-        "{last}"
-    );
+    let wrong = findings.iter().find(|finding| finding["verdict"] == "error").context("an error")?;
+    ensure!(wrong["item"].as_str().is_some_and(|item| item.starts_with("Redshift:")), "{wrong}");
     set(sandbox, &json!({ "disk_full": false })).await?;
 
     let visibility =

@@ -74,20 +74,15 @@ async fn owners(sandbox: &Sandbox, config: &Path) -> Result<()> {
     checked.expect("Redshift: tables", "error", "somebody else: public.theirs (somebody)")?;
     ensure!(!checked.finding("Redshift: tables")?.1.contains("beside"));
     checked.expect("Redshift: rows", "ok", "")?;
-    // What is granted in Redshift counts as well: no schema of its own, and none that it may make.
+    // What is granted counts as well.
+    let database = |sql: &str| format!("DO $$ BEGIN EXECUTE format('{sql}', current_database()); END $$");
+    warehouse.batch_execute(&database("REVOKE CREATE ON DATABASE %I FROM loader")).await?;
+    Checked::run(config, &[])?.expect("Redshift: CREATE on the database", "error", "permission denied")?;
+    warehouse.batch_execute(&database("GRANT CREATE ON DATABASE %I TO loader")).await?;
+    warehouse.batch_execute("REVOKE CREATE ON SCHEMA re_dms FROM loader").await?;
+    Checked::run(config, &[])?.expect("Redshift: CREATE in re_dms", "error", "permission denied")?;
     warehouse
-        .batch_execute(
-            "DO $$ BEGIN EXECUTE format('REVOKE CREATE ON DATABASE %I FROM loader', current_database()); END $$;
-             REVOKE CREATE ON SCHEMA re_dms FROM loader",
-        )
-        .await?;
-    let checked = Checked::run(config, &[])?;
-    checked.expect("Redshift: CREATE in re_dms", "error", "permission denied")?;
-    warehouse
-        .batch_execute(
-            "GRANT CREATE ON SCHEMA re_dms TO loader; ALTER TABLE public.theirs OWNER TO loader;
-             DO $$ BEGIN EXECUTE format('GRANT CREATE ON DATABASE %I TO loader', current_database()); END $$",
-        )
+        .batch_execute("GRANT CREATE ON SCHEMA re_dms TO loader; ALTER TABLE public.theirs OWNER TO loader")
         .await?;
     Checked::run(config, &[])?.expect("Redshift: tables", "ok", "")
 }

@@ -66,7 +66,9 @@ impl Answers {
     /// Writes both files, neither over one that is there.
     pub(crate) fn write(&self, config_file: &Path) -> Outcome {
         let sql_file = config_file.with_extension("sql");
-        let (config, sql) = self.ask()?.files()?;
+        let answers = self.ask()?;
+        let password = answers.password.clone();
+        let (config, sql) = answers.files()?;
         for (file, text) in [(config_file, config), (&sql_file, sql)] {
             let opened = std::fs::File::options().write(true).create_new(true).open(file);
             let written = opened.and_then(|mut opened| opened.write_all(text.as_bytes()));
@@ -78,8 +80,13 @@ impl Answers {
             })?;
         }
         let (config, sql) = (config_file.display(), sql_file.display());
+        let kept = match &password {
+            PasswordPlace::File(file) => format!(", which goes into {file}, too"),
+            PasswordPlace::Secret(secret) => format!(", as the secret {secret} has it"),
+            PasswordPlace::RdsIam => String::new(),
+        };
         println!("written: {config} and {sql}\nnext:");
-        println!("  1. run {sql} on the source as a superuser, and give the role its password");
+        println!("  1. run {sql} on the source as a superuser, and give the role its password{kept}");
         println!("  2. re_dms check --config {config}");
         println!("  3. re_dms run --config {config}");
         Ok(())
