@@ -67,7 +67,7 @@ fn segment_key(layout: &StreamLayout, manifest: &Manifest) -> String {
     layout.segment(&manifest.epoch, manifest.seq).manifest()
 }
 
-fn unwritable(error: ManifestError) -> Error {
+fn unwritable(error: &ManifestError) -> Error {
     Error::fatal(Who::Stream, format!("a manifest can't be written: {error}"), "report this as a bug")
 }
 
@@ -93,7 +93,7 @@ impl<'a> OwnFeed<'a> {
     pub(super) async fn begin_with(&mut self, checkpoint: &Checkpoint) -> Result<()> {
         let objects = &self.archive.objects;
         let (key, manifest) = checkpoint.restoring();
-        let mut json = Bytes::from(manifest.to_json().map_err(unwritable)?);
+        let mut json = Bytes::from(manifest.to_json().map_err(|error| unwritable(&error))?);
         if objects.put_once(&key, json.clone()).await? == PutOnce::Exists {
             let hint = "restore the object, or ask for the same again";
             let there = objects.get(&key).await?;
@@ -213,7 +213,7 @@ impl<'a> DerivedFeed<'a> {
 
     /// Returns the checksum of the one that is there.
     async fn write(&self, manifest: &Manifest) -> Result<String> {
-        let json = manifest.to_json().map_err(unwritable)?;
+        let json = manifest.to_json().map_err(|error| unwritable(&error))?;
         let history = History::new(&self.archive.objects, &self.layout, &self.archive.epoch);
         if manifest.seq > self.loaded {
             let key = self.layout.segment(&manifest.epoch, manifest.seq).manifest();
