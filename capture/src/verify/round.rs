@@ -32,6 +32,9 @@ const ATTEMPTS: u32 = 6;
 /// How often the answer is looked for.
 const LOOK: Duration = Duration::from_millis(250);
 
+/// Between attempts, where something failed.
+const PAUSE: Duration = Duration::from_secs(2);
+
 /// How long the loader may take, with all that it has to load before.
 const PATIENCE: Duration = Duration::from_secs(3600);
 
@@ -97,12 +100,17 @@ impl Verifier {
                     tracing::debug!(%error, "a file of the verification stays");
                 }
             }
-            match asked? {
-                Ok(seen) => return Ok(seen),
-                Err(reason) => {
+            match asked {
+                Ok(Ok(seen)) => return Ok(seen),
+                Ok(Err(reason)) => {
                     tracing::info!(attempt, reason, "the sides are compared at another position");
                     why = reason;
                 }
+                Err(error) if error.retry && attempt < ATTEMPTS => {
+                    tracing::warn!(attempt, %error, "the sides can't be compared yet");
+                    tokio::time::sleep(PAUSE).await;
+                }
+                Err(error) => return Err(error),
             }
         }
         let hint = "a snapshot waits for the transactions that write: verify.max_hold is how long the stream may wait with it";
@@ -116,13 +124,11 @@ impl Verifier {
         questions: &[Question<'_>],
     ) -> Result<Result<(Lsn, Vec<Seen>), String>> {
         let answer_key = request.answer_key.clone();
-        let (snapshot, readers, known) = match self.barrier(request).await? {
-            Some(placed) => placed,
-            None => return Ok(Err("the stream could not wait for the snapshot".to_owned())),
+        let Some((snapshot, readers, known)) = self.barrier(request).await? else {
+            return Ok(Err("the stream could not wait for the snapshot".to_owned()));
         };
         let (source, answer) =
-            tokio::join!(self.source_side(readers, questions, &known), self.answer(&answer_key));
-        let (source, answer) = (source?, answer?);
+            tokio::try_join!(self.source_side(readers, questions, &known), self.answer(&answer_key))?;
         let tables = match answer.outcome {
             Outcome::Read { tables } => tables,
             Outcome::Elsewhere { last } => {

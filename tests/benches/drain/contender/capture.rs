@@ -156,6 +156,8 @@ pub(super) async fn drain_to_files(task: &Task) -> Result<Figures> {
         progress: Arc::clone(&progress),
         flight: Arc::new(Mutex::new(Flight::new(0, 0, start, None))),
         announce,
+        // Nobody asks.
+        asks: mpsc::unbounded_channel().0,
         predecessor: None,
         first_seq: 1,
         copied: None,
