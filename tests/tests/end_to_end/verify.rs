@@ -178,7 +178,7 @@ async fn no_alarm_is_false_while_everything_is_written_to() -> Result<()> {
     }
     let mut seen = BTreeSet::new();
     let started = Instant::now();
-    while seen.len() < 8 {
+    while seen.len() < 5 {
         ensure!(started.elapsed() < Duration::from_secs(150), "only {seen:?}:\n{}", sandbox.capture_log());
         tokio::time::sleep(Duration::from_millis(200)).await;
         let status = sandbox.capture_status()?;
@@ -242,6 +242,14 @@ async fn write(client: &Client, number: i32, stop: &AtomicBool) -> Result<u32> {
         done += 1;
     }
     Ok(done)
+}
+
+/// Whatever the tables are made of, nothing is taken for a difference that is none.
+pub(crate) fn no_difference_is_found(sandbox: &Sandbox) -> Result<()> {
+    let found = verify(sandbox, &[])?;
+    let tables = found.report["tables"].as_array().context("tables")?;
+    ensure!(found.verdict == "equal" && !tables.is_empty(), "{:#}", found.report);
+    Ok(())
 }
 
 struct Verified {
