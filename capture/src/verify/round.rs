@@ -11,7 +11,8 @@ use bytes::Bytes;
 use futures_util::future::try_join_all;
 use re_dms_shared::Lsn;
 use re_dms_shared::verify::{
-    Answer, Ask, By, Checks, Dialect, FORMAT, Group, Outcome, REQUEST, TableAnswer, VerifyRequest, query,
+    Answer, Ask, By, Checks, Dialect, FORMAT, Group, Outcome, REQUEST, TableAnswer, VerifyRequest, join,
+    queries,
 };
 use tokio::sync::oneshot;
 
@@ -246,11 +247,14 @@ impl Verifier {
         }
         let only = if definition.leaves.is_some() { "" } else { "ONLY " };
         let table = format!("{only}{}.{} AS t", ident(schema), ident(name));
-        let sql = query(Dialect::Source, (&table, filter.as_deref()), &values, prepared.keyed, ask);
+        let of_table = (table.as_str(), filter.as_deref());
         let shows = matches!(ask.by, By::Keys { shown: true, .. });
-        let groups = reader.groups(&label, &sql, shows).await?;
+        let mut parts = Vec::new();
+        for sql in queries(Dialect::Source, of_table, &values, prepared.keyed, ask) {
+            parts.push(reader.groups(&label, &sql, shows).await?);
+        }
         reader.release().await?;
-        let groups = groups.into_iter().map(|(group, wide)| SourceGroup { group, wide }).collect();
+        let groups = join(parts).into_iter().map(|(group, wide)| SourceGroup { group, wide }).collect();
         Ok(Ok((groups, prepared.only_on_source(&definition, &self.config.source.columns))))
     }
 
