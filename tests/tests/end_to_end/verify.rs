@@ -151,7 +151,7 @@ async fn what_cannot_be_compared_is_told() -> Result<()> {
     ensure!(told.table("lost")?["verdict"] == "different" && !told.succeeded, "{:#}", told.report);
     ensure!(told.table("lost")?["differences"]["missing"] == 1, "{:#}", told.report);
     tables(&["resume", "--config", config, "public.still"])?;
-    let nothing = verify(&sandbox, &["--table", "public.still", "--table", "public.nowhere"])?;
+    let nothing = verify(&sandbox, &["--table", "still", "--table", "public.nowhere"])?;
     ensure!(nothing.table("still")?["verdict"] == "equal", "{:#}", nothing.report);
     ensure!(nothing.table("nowhere")?["verdict"] == "unverified", "{:#}", nothing.report);
     Ok(())
