@@ -4,9 +4,13 @@
 //! The question comes through the stream's group, so that it is answered between two segments. That the tables are as of the
 //! one before is proved by the transaction that reads them: its snapshot has the ledger in it.
 
+use std::collections::BTreeMap;
+
 use re_dms_plan::verify::{self as plan, Unfit};
 use re_dms_plan::{Catalog, TableLog};
-use re_dms_shared::verify::{Answer, Checks, FORMAT, Group, Outcome, TableAnswer, TableCheck, VerifyRequest};
+use re_dms_shared::verify::{
+    Answer, Checks, FORMAT, Group, Outcome, TableAnswer, TableCheck, VerifyRequest, join,
+};
 
 use crate::apply::{self, Loader, take_columns};
 use crate::deadline::Deadline;
@@ -67,12 +71,25 @@ impl<A: Statements, O: Objects> Loader<A, O> {
         }
         let mut answers: Vec<_> =
             checks.tables.iter().map(|table| without_asking(table, &catalog, &log)).collect();
-        let asked: Vec<_> = (0..answers.len()).filter(|&position| answers[position].is_none()).collect();
-        for (batch, positions) in asked.chunks(plan::TABLES_AT_ONCE).enumerate() {
-            let of_batch = Batch { request, checks: &checks, change: log.last_change(), batch };
-            if !of_batch.ask(runner, positions, &mut answers).await? {
+        let open = (0..answers.len()).filter(|&position| answers[position].is_none());
+        let queries = open.flat_map(|position| {
+            plan::groups(&checks.tables[position]).into_iter().map(move |sql| (position, sql))
+        });
+        let queries: Vec<_> = queries.collect();
+        let mut parts = BTreeMap::new();
+        for (batch, queries) in queries.chunks(plan::QUERIES_AT_ONCE).enumerate() {
+            let of_batch = Batch { request, change: log.last_change(), batch };
+            if !of_batch.ask(runner, queries, &mut parts).await? {
                 return Ok(Outcome::Elsewhere { last: Some(last) });
             }
+        }
+        for (position, parts) in parts {
+            answers[position] = Some(match parts.into_iter().collect::<Result<Vec<_>, _>>() {
+                Ok(parts) => {
+                    TableAnswer::Groups { groups: join(parts).into_iter().map(|(group, _)| group).collect() }
+                }
+                Err(failed) => failed,
+            });
         }
         Ok(Outcome::Read { tables: answers.into_iter().flatten().collect() })
     }
@@ -92,48 +109,51 @@ fn without_asking(table: &TableCheck, catalog: &Catalog, log: &TableLog) -> Opti
         Err(Unfit::Missing) => Some(TableAnswer::Missing),
         Err(Unfit::Unlike(what)) => Some(TableAnswer::Unlike { what }),
         Err(Unfit::TooLong) => Some(TableAnswer::Failed {
-            error: "the question is longer than the Data API takes: it has too many columns".to_owned(),
+            error: "the question is longer than the Data API takes: it has no key, and too many columns"
+                .to_owned(),
             hint: "name the other tables to `re_dms verify`; the rows of this one can be counted by hand"
                 .to_owned(),
         }),
     }
 }
 
-/// Tables that are asked in one transaction.
+/// Groups of one query, each with nothing to be said of its width; or why there are none.
+type Part = Result<Vec<(Group, u64)>, TableAnswer>;
+
+/// Queries that are one transaction.
 struct Batch<'a> {
     request: &'a VerifyRequest,
-    checks: &'a Checks,
     change: u64,
     batch: usize,
 }
 
 impl Batch<'_> {
-    /// False if Redshift is not as of the segment any more. A table that can't be read is left out, and the others are asked
-    /// again: a transaction fails as a whole.
+    /// False if Redshift is not as of the segment any more. A query that fails is left out, and the others are asked again: a
+    /// transaction fails as a whole. `parts`: what was given, by the table's position.
     async fn ask<A: Statements>(
         &self,
         runner: &Runner<'_, A>,
-        positions: &[usize],
-        answers: &mut [Option<TableAnswer>],
+        queries: &[(usize, String)],
+        parts: &mut BTreeMap<usize, Vec<Part>>,
     ) -> Result<bool, LoadError> {
-        let mut positions = positions.to_vec();
+        let mut queries = queries.to_vec();
         let mut attempt = 0;
-        while !positions.is_empty() {
+        while !queries.is_empty() {
             attempt += 1;
-            let tables: Vec<_> = positions.iter().map(|&position| &self.checks.tables[position]).collect();
+            let texts: Vec<_> = queries.iter().map(|(_, sql)| sql.clone()).collect();
             let VerifyRequest { stream, id, .. } = self.request;
             let submission = Submission {
-                sql: Sql::Batch(plan::statements(self.request, self.change, &tables)),
+                sql: Sql::Batch(plan::statements(self.request, self.change, &texts)),
                 name: format!("re_dms/{stream}/verify"),
                 // The next invocation finds it.
                 token: Some(format!("verify-{id}-{}-{attempt}", self.batch)),
             };
             let description = match runner.run(&submission).await? {
                 End::Finished(submitted) => {
-                    for (number, &position) in positions.iter().enumerate() {
-                        // Parts are numbered from 1, and the first one is the guard.
+                    for (number, (position, _)) in queries.iter().enumerate() {
+                        // Statements are numbered from 1, and the first one is the guard.
                         let rows = runner.rows(&format!("{}:{}", submitted.id, number + 2)).await?;
-                        answers[position] = Some(groups(&rows));
+                        parts.entry(*position).or_default().push(groups(&rows));
                     }
                     return Ok(true);
                 }
@@ -144,11 +164,11 @@ impl Batch<'_> {
             let words = words.or(description.error).unwrap_or_default();
             match failed {
                 Some(0) => return Ok(false),
-                Some(part) if part <= positions.len() => {
+                Some(at) if at <= queries.len() => {
                     let error = LoadError::of_statement("verifying a table", &words);
-                    let position = positions.remove(part - 1);
-                    answers[position] =
-                        Some(TableAnswer::Failed { error: error.to_string(), hint: error.hint() });
+                    let (position, _) = queries.remove(at - 1);
+                    let failed = TableAnswer::Failed { error: error.to_string(), hint: error.hint() };
+                    parts.entry(position).or_default().push(Err(failed));
                 }
                 _ => return Err(LoadError::of_statement("verifying tables", &words)),
             }
@@ -158,22 +178,20 @@ impl Batch<'_> {
 }
 
 /// What a query for a table gave.
-fn groups(rows: &[Vec<Cell>]) -> TableAnswer {
+fn groups(rows: &[Vec<Cell>]) -> Part {
     let group = |row: &Vec<Cell>| {
         let [id, rows, first, second, shown @ ..] = row.as_slice() else { return None };
         let text = |cell: &Cell| cell.text().map(str::to_owned);
-        Some(Group {
+        let group = Group {
             id: text(id)?,
             rows: u64::try_from(rows.number()?).ok()?,
             sums: [text(first)?, text(second)?],
             shown: shown.first().and_then(text),
-        })
+        };
+        Some((group, 0))
     };
-    match rows.iter().map(group).collect::<Option<Vec<_>>>() {
-        Some(groups) => TableAnswer::Groups { groups },
-        None => TableAnswer::Failed {
-            error: "Redshift's answer has another form than was asked for".to_owned(),
-            hint: "report this as a bug".to_owned(),
-        },
-    }
+    rows.iter().map(group).collect::<Option<Vec<_>>>().ok_or_else(|| TableAnswer::Failed {
+        error: "Redshift's answer has another form than was asked for".to_owned(),
+        hint: "report this as a bug".to_owned(),
+    })
 }

@@ -2,7 +2,7 @@
 //! is the state that is meant, and what the tables hold.
 
 use re_dms_shared::sql::{ident, qualified};
-use re_dms_shared::verify::{Dialect, TableCheck, Value, VerifyRequest, query};
+use re_dms_shared::verify::{Dialect, TableCheck, Value, VerifyRequest, queries as of_table};
 
 use super::{BATCH_STATEMENTS, Catalog, STATEMENT_BYTES, Target, ledger, queries};
 
@@ -12,18 +12,20 @@ pub fn columns(tables: &[TableCheck]) -> Vec<String> {
     queries::columns_of_targets(tables.iter().map(|table| (&table.schema, &table.name)).collect())
 }
 
-/// Tables asked in one transaction.
-pub const TABLES_AT_ONCE: usize = BATCH_STATEMENTS - 1;
+/// Queries in one transaction.
+pub const QUERIES_AT_ONCE: usize = BATCH_STATEMENTS - 1;
 
 /// One transaction: a statement that fails unless Redshift is as of the request's segment and nothing was recorded of tables
-/// since the row `change` of the table log, and a query for each table.
+/// since the row `change` of the table log, and these [queries](groups).
 #[must_use]
-pub fn statements(request: &VerifyRequest, change: u64, tables: &[&TableCheck]) -> Vec<String> {
+pub fn statements(request: &VerifyRequest, change: u64, queries: &[String]) -> Vec<String> {
     let guard = ledger::guard(&request.stream, &request.epoch, request.seq, change);
-    std::iter::once(guard).chain(tables.iter().map(|table| groups(table))).collect()
+    std::iter::once(guard).chain(queries.iter().cloned()).collect()
 }
 
-fn groups(table: &TableCheck) -> String {
+/// The queries for a table, whose answers are to be joined.
+#[must_use]
+pub fn groups(table: &TableCheck) -> Vec<String> {
     let value = |column: &re_dms_shared::verify::CheckColumn| Value {
         column: ident(&column.name),
         redshift_type: column.redshift_type,
@@ -33,7 +35,7 @@ fn groups(table: &TableCheck) -> String {
     };
     let values: Vec<_> = table.columns.iter().map(value).collect();
     let from = qualified(&table.schema, &table.name);
-    query(Dialect::Redshift, (&from, None), &values, table.keyed, &table.ask)
+    of_table(Dialect::Redshift, (&from, None), &values, table.keyed, &table.ask)
 }
 
 /// Why the table can't be asked.
@@ -70,7 +72,8 @@ pub fn fits(table: &TableCheck, catalog: &Catalog) -> Result<(), Unfit> {
     if !complaints.is_empty() {
         return Err(Unfit::Unlike(complaints.join(", ")));
     }
-    if groups(table).len() > STATEMENT_BYTES { Err(Unfit::TooLong) } else { Ok(()) }
+    let is_long = groups(table).iter().any(|sql| sql.len() > STATEMENT_BYTES);
+    if is_long { Err(Unfit::TooLong) } else { Ok(()) }
 }
 
 /// The target that a check is about.
@@ -127,7 +130,8 @@ mod tests {
         let range = Range { from: Some("10:00:00".into()), before: None };
         let keys =
             check(&times, Ask { ranges: vec![range], within, by: By::Keys { shown: true, most: 100 } });
-        insta::assert_snapshot!(statements(&request, 4, &[&buckets, &ranges, &keys]).join(";\n"));
+        let queries: Vec<_> = [buckets, ranges, keys].iter().flat_map(groups).collect();
+        insta::assert_snapshot!(statements(&request, 4, &queries).join(";\n"));
     }
 
     #[test]
@@ -151,6 +155,10 @@ mod tests {
         for (name, ..) in &many {
             catalog.add_row("public", "orders", name, "double precision", none, false);
         }
-        assert_eq!(fits(&wide, &catalog), Err(Unfit::TooLong));
+        assert_eq!(fits(&wide, &catalog), Ok(()));
+        let parts = groups(&wide);
+        assert!(parts.len() > 1 && parts.iter().all(|sql| sql.contains("\"c0\" AS \"v0\"")), "{parts:?}");
+        // Rows without a key can't be told apart by their parts.
+        assert_eq!(fits(&TableCheck { keyed: false, ..wide }, &catalog), Err(Unfit::TooLong));
     }
 }

@@ -1,6 +1,6 @@
 //! `re_dms verify`: what both sides compute of a table, so that equal rows give equal numbers and nothing else does.
 //!
-//! The source and Redshift are asked the same question in SQL ([`query`]): rows in groups, and of each group their number and
+//! The source and Redshift are asked the same question in SQL ([`queries`]): rows in groups, and of each group their number and
 //! two sums of parts of the rows' MD5. Sums do not depend on the rows' order, and a row that is there twice counts twice. A
 //! row's hash is made of each value's canonical text ([`Form`]), which both databases can make with functions that are
 //! documented; values are taken on the source as the declared policies make them ([`source_value`]). See ADR 23.
@@ -14,7 +14,7 @@ mod value;
 use serde::{Deserialize, Serialize};
 
 pub use form::Form;
-pub use query::{Dialect, Value, query};
+pub use query::{Dialect, Value, join, queries};
 pub use value::{SourceColumn, form, source_value};
 
 /// The format of question and answer that this build writes and the newest that it reads.

@@ -20,7 +20,9 @@ const LOOK: Duration = Duration::from_millis(500);
 /// # Errors
 /// If nobody can be asked, or it takes longer.
 pub async fn verify(config: &Config, run: Run, timeout: Duration) -> Result<Report> {
-    let run = Run { id: new_id(), ..run };
+    let with_schema =
+        |name: &String| if name.contains('.') { name.clone() } else { format!("public.{name}") };
+    let run = Run { id: new_id(), tables: run.tables.iter().map(with_schema).collect(), ..run };
     let sdk = aws::sdk_config(&config.aws).await;
     let objects = Objects::new(&sdk, &config.s3.bucket, config.aws.s3_path_style);
     let key = result_key(&StreamLayout::new(&config.s3.prefix, &config.stream), &run.id);

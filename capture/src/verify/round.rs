@@ -11,7 +11,8 @@ use bytes::Bytes;
 use futures_util::future::try_join_all;
 use re_dms_shared::Lsn;
 use re_dms_shared::verify::{
-    Answer, Ask, By, Checks, Dialect, FORMAT, Group, Outcome, REQUEST, TableAnswer, VerifyRequest, query,
+    Answer, Ask, By, Checks, Dialect, FORMAT, Group, Outcome, REQUEST, TableAnswer, VerifyRequest, join,
+    queries,
 };
 use tokio::sync::oneshot;
 
@@ -31,6 +32,9 @@ const ATTEMPTS: u32 = 6;
 
 /// How often the answer is looked for.
 const LOOK: Duration = Duration::from_millis(250);
+
+/// Between attempts, where something failed.
+const PAUSE: Duration = Duration::from_secs(2);
 
 /// How long the loader may take, with all that it has to load before.
 const PATIENCE: Duration = Duration::from_secs(3600);
@@ -97,12 +101,17 @@ impl Verifier {
                     tracing::debug!(%error, "a file of the verification stays");
                 }
             }
-            match asked? {
-                Ok(seen) => return Ok(seen),
-                Err(reason) => {
+            match asked {
+                Ok(Ok(seen)) => return Ok(seen),
+                Ok(Err(reason)) => {
                     tracing::info!(attempt, reason, "the sides are compared at another position");
                     why = reason;
                 }
+                Err(error) if error.retry && attempt < ATTEMPTS => {
+                    tracing::warn!(attempt, %error, "the sides can't be compared yet");
+                    tokio::time::sleep(PAUSE).await;
+                }
+                Err(error) => return Err(error),
             }
         }
         let hint = "a snapshot waits for the transactions that write: verify.max_hold is how long the stream may wait with it";
@@ -120,8 +129,7 @@ impl Verifier {
             return Ok(Err("the stream could not wait for the snapshot".to_owned()));
         };
         let (source, answer) =
-            tokio::join!(self.source_side(readers, questions, &known), self.answer(&answer_key));
-        let (source, answer) = (source?, answer?);
+            tokio::try_join!(self.source_side(readers, questions, &known), self.answer(&answer_key))?;
         let tables = match answer.outcome {
             Outcome::Read { tables } => tables,
             Outcome::Elsewhere { last } => {
@@ -239,11 +247,14 @@ impl Verifier {
         }
         let only = if definition.leaves.is_some() { "" } else { "ONLY " };
         let table = format!("{only}{}.{} AS t", ident(schema), ident(name));
-        let sql = query(Dialect::Source, (&table, filter.as_deref()), &values, prepared.keyed, ask);
+        let of_table = (table.as_str(), filter.as_deref());
         let shows = matches!(ask.by, By::Keys { shown: true, .. });
-        let groups = reader.groups(&label, &sql, shows).await?;
+        let mut parts = Vec::new();
+        for sql in queries(Dialect::Source, of_table, &values, prepared.keyed, ask) {
+            parts.push(reader.groups(&label, &sql, shows).await?);
+        }
         reader.release().await?;
-        let groups = groups.into_iter().map(|(group, wide)| SourceGroup { group, wide }).collect();
+        let groups = join(parts).into_iter().map(|(group, wide)| SourceGroup { group, wide }).collect();
         Ok(Ok((groups, prepared.only_on_source(&definition, &self.config.source.columns))))
     }
 

@@ -52,7 +52,7 @@ const MOST_BYTES: u32 = 35 * PIECE;
 const DAY: u64 = 86_400_000_000;
 
 impl Form {
-    /// The canonical text of `value`, which is repeated; NULL of NULL. Not for [`Form::Float`], which takes more than one
+    /// The canonical text of what is [taken](Self::taken), which is repeated; NULL of NULL. Not for [`Form::Float`], which takes more than one
     /// step.
     pub(super) fn text(self, dialect: Dialect, value: &str) -> String {
         let plain = |text: String, source: &str| match dialect {
@@ -89,11 +89,26 @@ impl Form {
             }
             Form::Text => text_hash(dialect, value),
             Form::PaddedText => text_hash(dialect, &format!("RTRIM({value})")),
-            Form::Bytes => bytes_hash(dialect, value),
-            Form::Json => plain(
-                bytes_hash(dialect, &format!("JSON_SERIALIZE_TO_VARBYTE({value})")),
-                &bytes_hash(dialect, &format!("convert_to({value}, 'UTF8')")),
-            ),
+            Form::Bytes | Form::Json => bytes_hash(dialect, value),
+        }
+    }
+
+    /// What of a column's value is printed: itself, or its bytes.
+    pub(super) fn taken(self, dialect: Dialect, value: &str) -> String {
+        match (self, dialect) {
+            (Form::Json, Dialect::Redshift) => format!("JSON_SERIALIZE_TO_VARBYTE({value})"),
+            (Form::Json, Dialect::Source) => format!("convert_to({value}, 'UTF8')"),
+            _ => value.to_owned(),
+        }
+    }
+
+    /// What it takes of a statement's length, at most, beside the column's name.
+    pub(super) fn length(self) -> usize {
+        match self {
+            Form::Bytes | Form::Json => 4500,
+            Form::Float => 4000,
+            Form::Decimal => 500,
+            _ => 350,
         }
     }
 }

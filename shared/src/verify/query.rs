@@ -3,8 +3,10 @@
 //! A query of queries, from the inside: the values; their texts; what floats take in between; the hashes of the row and of
 //! its key; numbers made of these; and the groups.
 
+use std::collections::HashMap;
+
 use super::form::Float;
-use super::{Ask, By, Form, Range};
+use super::{Ask, By, Form, Group, Range};
 use crate::types::RedshiftType;
 
 /// Whom the SQL is for.
@@ -34,17 +36,77 @@ pub struct Value {
 /// Columns whose texts are joined into one: no more of them than surely make less than the longest VARCHAR.
 const JOINED: usize = 400;
 
+/// A quoted name.
+const NAME_LENGTH: usize = 150;
+
+/// What of a statement's length columns may take.
+const COLUMNS_LENGTH: usize = 70_000;
+
 /// Half of a row's greatest size as CSV, where quotes may double: a wider one may have lost values, and that is counted.
-const WIDE_BYTES: u32 = 1_900_000;
+const WIDE_BYTES: usize = 1_900_000;
 
 /// Groups of rows of `table`, as far as a condition holds: id, rows, two sums as text, and, as asked for, the key; for
 /// the source also how many of the rows may be too wide for Redshift. `keyed`: rows are grouped by their key.
+///
+/// More than one query if the columns are too many for one: each about the key and some of the others, the same for both
+/// databases. [`join`] puts together what they give. Rows without a key can't be put together: there it is one in any case.
 #[must_use]
-pub fn query(
+pub fn queries(
+    dialect: Dialect,
+    from: (&str, Option<&str>),
+    values: &[Value],
+    keyed: bool,
+    ask: &Ask,
+) -> Vec<String> {
+    // Whatever its name is: the parts have to be the same for both.
+    let length = |value: &Value| value.form.length() + NAME_LENGTH;
+    let mut parts: Vec<Vec<Value>> = Vec::new();
+    let key: Vec<_> = values.iter().filter(|value| value.key).cloned().collect();
+    let of_key: usize = key.iter().map(length).sum();
+    let mut used = usize::MAX;
+    for value in values.iter().filter(|value| !value.key || !keyed) {
+        let is_full = keyed && used.saturating_add(length(value)) > COLUMNS_LENGTH;
+        if parts.is_empty() || is_full {
+            parts.push(if keyed { key.clone() } else { Vec::new() });
+            used = of_key;
+        }
+        used += length(value);
+        if let Some(part) = parts.last_mut() {
+            part.push(value.clone());
+        }
+    }
+    if parts.is_empty() {
+        parts.push(key);
+    }
+    let wide = WIDE_BYTES / parts.len();
+    parts.iter().map(|part| query(dialect, from, part, (keyed, wide), ask)).collect()
+}
+
+/// What all queries for a table give together.
+#[must_use]
+pub fn join(parts: Vec<Vec<(Group, u64)>>) -> Vec<(Group, u64)> {
+    let mut parts = parts.into_iter();
+    let mut groups = parts.next().unwrap_or_default();
+    for part in parts {
+        let mut part: HashMap<_, _> =
+            part.into_iter().map(|(group, wide)| (group.id.clone(), (group, wide))).collect();
+        for (group, wide) in &mut groups {
+            let Some((other, more)) = part.remove(&group.id) else { continue };
+            for (sum, other) in group.sums.iter_mut().zip(other.sums) {
+                sum.push('/');
+                sum.push_str(&other);
+            }
+            *wide += more;
+        }
+    }
+    groups
+}
+
+fn query(
     dialect: Dialect,
     (table, condition): (&str, Option<&str>),
     values: &[Value],
-    keyed: bool,
+    (keyed, wide_bytes): (bool, usize),
     ask: &Ask,
 ) -> String {
     let ranged = values.iter().enumerate().find(|(_, value)| value.key);
@@ -66,8 +128,9 @@ pub fn query(
     let is_float = |value: &&Value| value.form == Form::Float;
     let numbered = || values.iter().enumerate();
 
-    let list: Vec<_> =
-        numbered().map(|(at, value)| format!("{} AS {}", value.expression, name('v', at))).collect();
+    let list: Vec<_> = numbered()
+        .map(|(at, value)| format!("{} AS {}", value.form.taken(dialect, &value.expression), name('v', at)))
+        .collect();
     // PostgreSQL would work each value out as often as it is used.
     let once = if dialect == Dialect::Source { " OFFSET 0" } else { "" };
     let mut sql = format!("SELECT {} FROM {table}{conditions}{once}", list.join(", "));
@@ -94,7 +157,7 @@ pub fn query(
         list.push(format!("{} AS \"kt\"", shown(dialect, values)));
     }
     if wide {
-        list.push(format!("{} AS \"w\"", is_wide(values)));
+        list.push(format!("{} AS \"w\"", is_wide(values, wide_bytes)));
     }
     sql = format!("SELECT {} FROM ({sql}) AS \"a\"", list.join(", "));
     let mut rest = String::new();
@@ -240,7 +303,7 @@ fn shown(dialect: Dialect, values: &[Value]) -> String {
 }
 
 /// Whether the row may be wider than what is loaded of one.
-fn is_wide(values: &[Value]) -> String {
+fn is_wide(values: &[Value], bytes: usize) -> String {
     let width = |(at, value): (usize, &Value)| match value.form {
         Form::Text | Form::PaddedText | Form::Json => Some(format!("COALESCE(octet_length(\"v{at}\"), 0)")),
         Form::Bytes => Some(format!("2 * COALESCE(octet_length(\"v{at}\"), 0)")),
@@ -250,5 +313,46 @@ fn is_wide(values: &[Value]) -> String {
     if widths.is_empty() {
         return "false".to_owned();
     }
-    format!("{} > {WIDE_BYTES}", widths.join(" + "))
+    format!("{} > {bytes}", widths.join(" + "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_sides_take_a_wide_table_apart_in_one_way_and_put_it_together_again() {
+        let value = |name: String, form, key| Value {
+            column: name.clone(),
+            redshift_type: RedshiftType::Super,
+            expression: name,
+            form,
+            key,
+        };
+        let values = |prefix: &str| -> Vec<_> {
+            (0..50).map(|at| value(format!("{prefix}{at}"), Form::Json, at == 3)).collect()
+        };
+        let ask = Ask { ranges: Vec::new(), within: None, by: By::Buckets(1) };
+        let parts = |dialect, prefix: &str| -> Vec<usize> {
+            let all = queries(dialect, ("t", None), &values(prefix), true, &ask);
+            all.iter().map(|sql| sql.matches(&format!("({prefix}")).count()).collect()
+        };
+        let theirs = parts(Dialect::Redshift, "c");
+        assert_eq!(parts(Dialect::Source, "a_long_name_of_a_column_"), theirs);
+        assert!(theirs.len() > 2 && theirs.iter().sum::<usize>() == 49 + theirs.len(), "{theirs:?}");
+        assert_eq!(queries(Dialect::Source, ("t", None), &values("c"), false, &ask).len(), 1);
+
+        let group = |id: &str, sum: &str| Group {
+            id: id.into(),
+            rows: 2,
+            sums: [sum.into(), "0".into()],
+            shown: None,
+        };
+        let joined = join(vec![
+            vec![(group("1", "5"), 0), (group("2", "6"), 1)],
+            vec![(group("2", "7"), 1), (group("1", "8"), 0)],
+        ]);
+        let sums: Vec<_> = joined.iter().map(|(group, wide)| (group.sums[0].as_str(), *wide)).collect();
+        assert_eq!(sums, [("5/8", 0), ("6/7", 2)]);
+    }
 }

@@ -7,6 +7,8 @@ use re_dms_tests::{Aws, Sandbox};
 use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
 
+use crate::verify::no_difference_is_found;
+
 /// A table without a key that has most types, TOASTed text, and values that are easily taken for each other.
 const LOOSE: &str = r#"
     CREATE TABLE loose (
@@ -91,6 +93,7 @@ async fn rows_without_a_key_are_matched_as_a_whole() -> Result<()> {
     sandbox.wait_and_compare()?;
     larger_than_memory(&source).await?;
     sandbox.wait_and_compare()?;
+    no_difference_is_found(&sandbox)?;
     let removes = loads_with_removes(&sandbox).await?;
     ensure!(removes.iter().any(|steps| *steps > 2), "no segment had several loads with removes: {removes:?}");
     Ok(())
@@ -330,7 +333,8 @@ async fn keys_of_every_type_through_swaps_and_chains() -> Result<()> {
              BEGIN; DELETE FROM k_numeric WHERE a = 1; INSERT INTO k_numeric VALUES (1.000, 1, 'x'); COMMIT",
         )
         .await?;
-    sandbox.wait_and_compare()
+    sandbox.wait_and_compare()?;
+    no_difference_is_found(&sandbox)
 }
 
 #[tokio::test]

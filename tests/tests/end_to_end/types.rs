@@ -5,6 +5,8 @@ use re_dms_shared::manifest::{Action, Manifest};
 use re_dms_tests::{Aws, Sandbox, postgresql};
 use tokio_postgres::Client;
 
+use crate::verify::no_difference_is_found;
+
 /// What types can be made of, before tables.
 const MADE: &str = r"
     CREATE EXTENSION hstore; CREATE EXTENSION citext;
@@ -308,6 +310,7 @@ async fn every_type_makes_the_round_trip() -> Result<()> {
         )
         .await?;
     sandbox.wait_and_compare()?;
+    no_difference_is_found(&sandbox)?;
     let types: String = warehouse
         .query_one(
             "SELECT string_agg(format_type(atttypid, atttypmod), ', ' ORDER BY attrelid, attnum) FROM pg_attribute
@@ -394,6 +397,7 @@ async fn columns_are_left_out_hashed_and_bent_by_rules() -> Result<()> {
         )
         .await?;
     sandbox.wait_and_compare()?;
+    no_difference_is_found(&sandbox)?;
     let (equal, report) = sandbox.diff()?;
     ensure!(equal && report.contains("without ssn, secret"), "{report}");
 

@@ -28,7 +28,7 @@ const TABLES: &str = "
     INSERT INTO things (id) VALUES (-1);
     INSERT INTO things (id, n, r, d, t, v, c, j, bin, tm, ts, day, plain) VALUES
         (-2, -0.5, '-0', '-0', '', ' ', '', '[]', '\\x', '24:00', '0001-01-01', '9999-12-31', 'NaN'),
-        (-3, 99999999999999.9999, 'NaN', 'Infinity', 'ÄÖ😀|n', 'n', 'v', '\"\\\\\\\"\"', decode(repeat('00ff', 20000), 'hex'),
+        (-3, 99999999999999.9999, 'NaN', 'Infinity', 'ÄÖ😀|n', 'n', 'v', '\"\\\\\\\"\"', decode(repeat('00ff', 40000), 'hex'),
             '23:59:59.999999', 'infinity', '-infinity', 1e-20),
         (-4, 0, 1.17549435e-38, 4.9e-324, repeat('😀', 20000), NULL, NULL, '{\"k\": {\"z\": [1, 2, {\"q\": \"a: b, c\"}]}}', '\\x00', NULL,
             '1970-01-01', '0001-01-01', 123456789012345678901234567890.5),
@@ -47,12 +47,13 @@ const TABLES: &str = "
     INSERT INTO parts SELECT i, 'v' FROM generate_series(0, 999) AS i;";
 
 /// What is done to the warehouse behind the loader's back: the table, the SQL, the key as it is shown, and what it is.
-const PLANTED: [(&str, &str, &str, &str); 21] = [
+const PLANTED: [(&str, &str, &str, &str); 22] = [
     ("things", "UPDATE things SET t = 'text 1O' WHERE id = 10", "10", "changed"),
     ("things", "UPDATE things SET t = NULL WHERE id = -2", "-2", "changed"),
     ("things", "UPDATE things SET n = n + 0.0001 WHERE id = 11", "11", "changed"),
     ("things", "UPDATE things SET big = big + 0.0000000001 WHERE id = 12", "12", "changed"),
     ("things", "UPDATE things SET d = 0.33333333333333337 WHERE id = 3", "3", "changed"),
+    ("things", "UPDATE things SET d = 1.0000000000000002 WHERE id = 1", "1", "changed"),
     ("things", "UPDATE things SET d = 1e-323 WHERE id = -4", "-4", "changed"),
     ("things", "UPDATE things SET ts = ts + INTERVAL '1 microsecond' WHERE id = 13", "13", "changed"),
     ("things", "UPDATE things SET tz = tz - INTERVAL '1 hour' WHERE id = 19", "19", "changed"),
@@ -69,7 +70,7 @@ const PLANTED: [(&str, &str, &str, &str); 21] = [
         "changed",
     ),
     ("things", "UPDATE things SET v = v || ' ' WHERE id = 16", "16", "changed"),
-    ("things", "UPDATE things SET bin = set_byte(bin, 39999, 7) WHERE id = -3", "-3", "changed"),
+    ("things", "UPDATE things SET bin = set_byte(bin, 79999, 7) WHERE id = -3", "-3", "changed"),
     ("things", "UPDATE things SET b = NOT b WHERE id = 18", "18", "changed"),
     ("pairs", "UPDATE pairs SET v = 'w' WHERE b = 8", "k1, 8", "changed"),
     ("parts", "DELETE FROM parts WHERE id = 999", "999", "missing"),
@@ -150,7 +151,7 @@ async fn what_cannot_be_compared_is_told() -> Result<()> {
     ensure!(told.table("lost")?["verdict"] == "different" && !told.succeeded, "{:#}", told.report);
     ensure!(told.table("lost")?["differences"]["missing"] == 1, "{:#}", told.report);
     tables(&["resume", "--config", config, "public.still"])?;
-    let nothing = verify(&sandbox, &["--table", "public.still", "--table", "public.nowhere"])?;
+    let nothing = verify(&sandbox, &["--table", "still", "--table", "public.nowhere"])?;
     ensure!(nothing.table("still")?["verdict"] == "equal", "{:#}", nothing.report);
     ensure!(nothing.table("nowhere")?["verdict"] == "unverified", "{:#}", nothing.report);
     Ok(())
@@ -177,7 +178,7 @@ async fn no_alarm_is_false_while_everything_is_written_to() -> Result<()> {
     }
     let mut seen = BTreeSet::new();
     let started = Instant::now();
-    while seen.len() < 8 {
+    while seen.len() < 5 {
         ensure!(started.elapsed() < Duration::from_secs(150), "only {seen:?}:\n{}", sandbox.capture_log());
         tokio::time::sleep(Duration::from_millis(200)).await;
         let status = sandbox.capture_status()?;
@@ -241,6 +242,14 @@ async fn write(client: &Client, number: i32, stop: &AtomicBool) -> Result<u32> {
         done += 1;
     }
     Ok(done)
+}
+
+/// Whatever the tables are made of, nothing is taken for a difference that is none.
+pub(crate) fn no_difference_is_found(sandbox: &Sandbox) -> Result<()> {
+    let found = verify(sandbox, &[])?;
+    let tables = found.report["tables"].as_array().context("tables")?;
+    ensure!(found.verdict == "equal" && !tables.is_empty(), "{:#}", found.report);
+    Ok(())
 }
 
 struct Verified {
