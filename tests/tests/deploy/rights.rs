@@ -210,7 +210,7 @@ fn operations(text: &str) -> Vec<String> {
         let end = rest.find(|c: char| !(c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_'))?;
         rest[end..].starts_with("()").then(|| rest[..end].to_owned())
     };
-    let clients = ["client.", "self.0.", "Client::new(&sdk)."];
+    let clients = ["client.", "self.0.", "Client::new(sdk)."];
     clients.iter().flat_map(|client| joined.split(client).skip(1).filter_map(name)).collect()
 }
 
