@@ -32,7 +32,7 @@ mod tests {
             records,
         };
         let table = r#"DROP TABLE IF EXISTS "shop"."odd ""name""#.to_owned();
-        assert_eq!(statements(&request(false)), [table.clone()]);
+        assert_eq!(statements(&request(false)), std::slice::from_ref(&table));
         let records = [
             r#"DROP TABLE IF EXISTS "re_dms"."ledger_main""#.to_owned(),
             r#"DROP TABLE IF EXISTS "re_dms"."tables_main""#.to_owned(),
