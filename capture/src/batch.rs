@@ -110,10 +110,16 @@ impl Batch {
         self.changes += 1;
     }
 
-    /// These rows take the place of all that the table has of a range of keys, as of here.
-    pub fn chunk(&mut self, shape: &Arc<TableShape>, key: Vec<String>, range: KeyRange, rows: Vec<Entry>) {
+    /// These rows take the place of all that the table has of these keys, as of here.
+    pub fn chunk(
+        &mut self,
+        shape: &Arc<TableShape>,
+        key: Vec<String>,
+        ranges: Vec<KeyRange>,
+        rows: Vec<Entry>,
+    ) {
         self.close_all_of(shape);
-        let action = StepAction::Chunk(KeyedRows { key, range, rows });
+        let action = StepAction::Chunk(KeyedRows { key, ranges, rows });
         self.closed.push(StepData { shape: Arc::clone(shape), action });
         self.changes += 1;
     }

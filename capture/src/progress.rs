@@ -65,6 +65,8 @@ pub struct Snapshot {
     pub retained_bytes: Option<u64>,
     /// Tables whose changes collect on S3, as the loader last told.
     pub quarantine: Quarantine,
+    /// Whether it has told since the start.
+    pub quarantine_told: bool,
     /// Why the last quarantine that was to be ended was not.
     pub resume_error: Option<ResumeError>,
     /// The part of the capture that hangs, with a hint, while it does.

@@ -101,7 +101,7 @@ impl StatusFile {
             rows_written: snapshot.rows_written,
             bytes_written: snapshot.bytes_written,
             quarantined: snapshot.quarantine.tables.clone(),
-            quarantined_as_of: snapshot.quarantine.as_of,
+            quarantined_told: snapshot.quarantine_told,
             resume_error: snapshot.resume_error.clone(),
             warning: snapshot.warning.clone(),
             stalled: snapshot.stalled.clone(),

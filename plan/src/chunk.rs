@@ -1,5 +1,5 @@
-//! A range of keys that was read anew: all rows of the range go, and those that were read come for them. In order with the
-//! table's other steps, in one transaction with them, so that nobody sees the range without its rows.
+//! Ranges of keys that were read anew: all of their rows go, and those that were read come for them. In order with the
+//! table's other steps, in one transaction with them, so that nobody sees a range without its rows.
 //!
 //! Redshift has no row comparison: columns are compared one by one. Bounds are cast to the columns' types, which have one order
 //! in both databases; no other key comes in chunks.
@@ -18,17 +18,28 @@ pub(super) fn statements(out: &mut Statements, stage: &Stage<'_>, chunk: &Chunk)
     merge::bring(out, stage);
 }
 
-/// Deletes the rows of its range.
+/// Deletes the rows of its ranges.
 pub(super) fn clear(table: &Table, chunk: &Chunk) -> String {
     let key: Vec<_> =
         chunk.key.iter().filter_map(|name| table.columns.iter().find(|c| c.target_name == *name)).collect();
-    let condition = condition(&key, &chunk.range).map_or_else(String::new, |sql| format!(" WHERE {sql}"));
+    let conditions: Option<Vec<_>> = chunk.ranges.iter().map(|range| condition(&key, range)).collect();
+    let condition = match conditions.as_deref() {
+        None => String::new(),
+        Some([one]) => format!(" WHERE {one}"),
+        Some(several) => format!(" WHERE ({})", several.join(") OR (")),
+    };
     format!("DELETE FROM {}{condition}", target(table))
 }
 
 /// None if every row is in it.
 fn condition(key: &[&Column], range: &KeyRange) -> Option<String> {
     let KeyRange { from, to } = range;
+    if let Some(from) = from.as_ref().filter(|_| range.is_key()) {
+        let pairs = key.iter().zip(&from.key);
+        let equal: Vec<_> =
+            pairs.map(|(column, text)| format!("{} = {}", name(column), value(column, text))).collect();
+        return Some(equal.join(" AND "));
+    }
     let from = from.as_ref().map(|KeyBound { key: bound, included }| {
         let behind = beyond(key, bound, if *included { ">=" } else { ">" });
         if to.is_some() {

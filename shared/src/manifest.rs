@@ -181,7 +181,7 @@ pub enum Action {
     /// Rows that take the place of all that the table holds: inserts alone, in files of the table's columns and nothing
     /// else. They are as of the table's last [`Action::Resync`], and its steps since then come behind them. Since format 5.
     Replace(Load),
-    /// Rows that take the place of all that the table holds of a range of keys. In order with the table's other steps: what
+    /// Rows that take the place of all that the table holds of ranges of keys. In order with the table's other steps: what
     /// comes before it is in its rows, what comes behind is not. Since format 6.
     Chunk(Chunk),
 }

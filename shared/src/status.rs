@@ -64,8 +64,9 @@ pub struct CaptureStatus {
     pub bytes_written: u64,
     /// Tables whose changes collect on S3 instead of being loaded, as the loader last told.
     pub quarantined: Vec<QuarantinedTable>,
-    /// The row of the table log that they are as of; 0 if the loader has not told since the start.
-    pub quarantined_as_of: u64,
+    /// Whether it has told since the start.
+    #[serde(default)]
+    pub quarantined_told: bool,
     /// Why the last `re_dms tables resume` did nothing, if so.
     pub resume_error: Option<ResumeError>,
     /// What works and will not for long, with a hint, while it lasts.

@@ -93,14 +93,15 @@ impl TableNews {
 
     /// Acknowledgements come in any order.
     fn learn(&self, quarantine: &Quarantine) {
-        let known = self.progress.now().quarantine;
-        if quarantine.as_of < known.as_of || *quarantine == known {
+        let now = self.progress.now();
+        let known = &now.quarantine;
+        if quarantine.as_of < known.as_of || (now.quarantine_told && quarantine == known) {
             return;
         }
         let names = |quarantine: &Quarantine| -> BTreeSet<String> {
             quarantine.tables.iter().map(|table| table.table.clone()).collect()
         };
-        let before = names(&known);
+        let before = names(known);
         for table in quarantine.tables.iter().filter(|table| !before.contains(&table.table)) {
             let (name, segment, reason, hint) = (&table.table, table.since_seq, &table.reason, &table.hint);
             if table.paused || table.resync.is_some() {
@@ -126,6 +127,9 @@ impl TableNews {
         for table in before.difference(&names(quarantine)) {
             tracing::info!(table, "not quarantined any more");
         }
-        self.progress.update(|state| state.quarantine = quarantine.clone());
+        self.progress.update(|state| {
+            state.quarantine = quarantine.clone();
+            state.quarantine_told = true;
+        });
     }
 }

@@ -28,17 +28,17 @@ pub enum StepAction {
     Resync,
     /// It was read anew: these rows, which are on S3 already.
     Replace(Box<Load>),
-    /// A range of keys was read anew.
+    /// Ranges of keys were read anew.
     Chunk(KeyedRows),
 }
 
-/// All rows of a range of keys.
+/// All rows of ranges of keys.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyedRows {
-    /// Names in Redshift of the key's columns, in the range's order.
+    /// Names in Redshift of the key's columns, in the ranges' order.
     pub key: Vec<String>,
     /// Which keys.
-    pub range: KeyRange,
+    pub ranges: Vec<KeyRange>,
     /// Replaces alone.
     pub rows: Vec<Entry>,
 }

@@ -125,16 +125,20 @@ impl<'a> Merge<'a> {
         if same_key { Ok(()) } else { self.work_off(table, was_keyed) }
     }
 
-    /// The rows of a range go.
+    /// The rows of its ranges go.
     fn clear(&mut self, table: &Table, chunk: &Chunk) -> Result<()> {
         let source = |name: &String| table.columns.iter().find(|column| column.target_name == *name);
         let key: Vec<_> = chunk.key.iter().filter_map(source).map(|column| column.name.clone()).collect();
         let place = |position: usize| self.shape.position(&table.columns[position].target_name);
         let order = KeyOrder::of(table, &key).and_then(|order| order.at(place));
-        let range = order.and_then(|order| order.span(&chunk.range).map(|span| (order, span)));
-        let (order, span) = range
+        let spans = |order: KeyOrder| {
+            let spans: Option<Vec<_>> = chunk.ranges.iter().map(|range| order.span(range)).collect();
+            spans.map(|spans| (order, spans))
+        };
+        let (order, spans) = order
+            .and_then(spans)
             .ok_or_else(|| refused(table, "a range of its keys was read anew, and they have no order"))?;
-        self.markers.push(Marker::ClearRange(order, span));
+        self.markers.push(Marker::ClearRanges(order, spans));
         Ok(())
     }
 

@@ -16,8 +16,8 @@ pub(super) type Row = Vec<Field>;
 pub(super) enum Marker {
     /// They go.
     Clear,
-    /// Those with keys in the range go.
-    ClearRange(KeyOrder, Span),
+    /// Those with keys in these ranges go.
+    ClearRanges(KeyOrder, Vec<Span>),
     /// They get other columns.
     Transform(Transform),
     /// Rows of a load.
@@ -104,11 +104,11 @@ impl<'a> Part<'a> {
                     Rows::Keyed(rows) => rows.clear(),
                     Rows::Bag(rows) => rows.clear(),
                 },
-                Marker::ClearRange(order, span) => {
+                Marker::ClearRanges(order, spans) => {
                     if let Rows::Keyed(rows) = &mut self.rows {
                         let mut have_places = true;
                         rows.retain(|_, row| match order.of_fields(row) {
-                            Some(place) => !span.contains(&place),
+                            Some(place) => !spans.iter().any(|span| span.contains(&place)),
                             None => {
                                 have_places = false;
                                 true
@@ -271,7 +271,7 @@ mod tests {
         let order = KeyOrder::of(&table, &["id".into()]).unwrap();
         let to = Some(vec!["10".to_owned()]);
         let span = order.span(&re_dms_shared::manifest::KeyRange { from: None, to }).unwrap();
-        let markers = [load(&[0], &[], &[]), Marker::ClearRange(order, span), load(&[0], &[], &[])];
+        let markers = [load(&[0], &[], &[]), Marker::ClearRanges(order, vec![span]), load(&[0], &[], &[])];
         let rows = |changes: &[(usize, char, u64, &[&str])]| merged(&markers, true, changes);
         let changes: [(usize, char, u64, &[&str]); 4] = [
             (0, 'i', 0, &["9", "old"]),

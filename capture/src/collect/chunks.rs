@@ -187,7 +187,7 @@ impl Collector {
     }
 
     fn place_chunk(&mut self, chunk: ReadChunk) -> Result<Placed> {
-        let ReadChunk { oid, wish, seen, range, shape, rows } = chunk;
+        let ReadChunk { oid, wish, seen, ranges, shape, rows } = chunk;
         if self.relations.wish_for(oid).is_none_or(|current| current.id != wish) {
             return Ok(Placed::Begin);
         }
@@ -198,11 +198,11 @@ impl Collector {
         if swath.begun.is_none() || swath.begun.as_ref() != self.relations.in_redshift(oid) {
             return Ok(Placed::Begin);
         }
-        let Some(rest) = rest_behind(&swath.left, &range) else { return Ok(Placed::Void("it begins anew")) };
+        let Some(rest) = rest_behind(&swath.left, &ranges) else { return Ok(Placed::Begin) };
         let Some(changes) = self.resyncs.unseen(oid, &seen) else {
             return Ok(Placed::Void("more was written to the table than can be remembered"));
         };
-        let parts = self.parts(oid, &changes, &rest.key, &range);
+        let parts = self.parts(oid, &changes, &rest.key, &ranges);
         let Some(parts) = parts? else {
             self.resyncs.keep(oid, changes);
             return Ok(Placed::Void("rows came into the range whose values did not come with them"));
@@ -210,7 +210,7 @@ impl Collector {
         let columns = &shape.table().columns;
         let target = |name: &String| columns.iter().find(|column| column.name == *name);
         let key = rest.key.iter().filter_map(target).map(|column| column.target_name.clone()).collect();
-        self.batch.chunk(&shape, key, range, rows);
+        self.batch.chunk(&shape, key, ranges, rows);
         for (change, part) in changes.iter().zip(parts) {
             let What::Row(payload, in_block) = &change.what else { continue };
             if let (Some(shape), Message::Change(change)) =
@@ -236,50 +236,50 @@ impl Collector {
         oid: u32,
         changes: &VecDeque<Change>,
         key: &[String],
-        range: &KeyRange,
+        ranges: &[KeyRange],
     ) -> Result<Option<Vec<Part>>> {
         if changes.is_empty() {
             return Ok(Some(Vec::new()));
         }
         let Some(shape) = self.relations.shape(oid)? else { return Ok(None) };
         let order = KeyOrder::of(shape.table(), key);
-        let Some((order, span)) = order.and_then(|order| order.span(range).map(|span| (order, span))) else {
-            return Ok(None);
+        let spans = |order: KeyOrder| {
+            let spans: Option<Vec<_>> = ranges.iter().map(|range| order.span(range)).collect();
+            spans.map(|spans| (order, spans))
         };
+        let Some((order, spans)) = order.and_then(spans) else { return Ok(None) };
+        let is_read = |place: &_| spans.iter().any(|span| span.contains(place));
         let mut parts = Vec::with_capacity(changes.len());
         for change in changes {
             let What::Row(payload, in_block) = &change.what else { return Ok(None) };
             let Message::Change(change) = decode(payload, *in_block)? else { return Ok(None) };
             let Some(change) = key_change(shape, &order, change.kind) else { return Ok(None) };
             parts.push(match change {
-                KeyChange::Stays(place) if span.contains(&place) => Part::All,
+                KeyChange::Stays(place) if is_read(&place) => Part::All,
                 KeyChange::Stays(_) => Part::Nothing,
-                KeyChange::Moves { from, to, whole, .. } => {
-                    match (span.contains(&from), span.contains(&to)) {
-                        (true, true) => Part::All,
-                        (true, false) => Part::Leaves,
-                        (false, true) if whole => Part::Arrives,
-                        (false, true) => return Ok(None),
-                        (false, false) => Part::Nothing,
-                    }
-                }
+                KeyChange::Moves { from, to, whole, .. } => match (is_read(&from), is_read(&to)) {
+                    (true, true) => Part::All,
+                    (true, false) => Part::Leaves,
+                    (false, true) if whole => Part::Arrives,
+                    (false, true) => return Ok(None),
+                    (false, false) => Part::Nothing,
+                },
             });
         }
         Ok(Some(parts))
     }
 }
 
-/// What is left once the beginning of the first range is read; none if that is not what was read.
-fn rest_behind(left: &KeyRanges, read: &KeyRange) -> Option<KeyRanges> {
-    let first = left.ranges.first().filter(|first| first.from == read.from)?;
+/// What is left once the beginning of the first range is read, or the first ones as a whole; none if that is not what was read.
+fn rest_behind(left: &KeyRanges, read: &[KeyRange]) -> Option<KeyRanges> {
     let mut rest = left.clone();
-    match &read.to {
-        to if *to == first.to => {
-            rest.ranges.remove(0);
-        }
-        Some(to) => rest.ranges[0].from = Some(KeyBound { key: to.clone(), included: false }),
-        None => return None,
+    if left.ranges.starts_with(read) {
+        rest.ranges.drain(..read.len());
+        return Some(rest);
     }
+    let (first, [read]) = (rest.ranges.first_mut()?, read) else { return None };
+    let to = read.to.clone().filter(|_| first.from == read.from)?;
+    first.from = Some(KeyBound { key: to, included: false });
     Some(rest)
 }
 

@@ -99,7 +99,7 @@ pub enum Swept {
     Refused(Error),
 }
 
-/// A range of a table as a statement saw it.
+/// Ranges of a table as a statement saw them.
 #[derive(Debug)]
 pub struct ReadChunk {
     /// The table.
@@ -108,11 +108,11 @@ pub struct ReadChunk {
     pub wish: String,
     /// What the statement saw.
     pub seen: Visible,
-    /// The first that was left, or its beginning.
-    pub range: KeyRange,
+    /// The first that was left, or its beginning; or several of one key each.
+    pub ranges: Vec<KeyRange>,
     /// The rows' shape.
     pub shape: Arc<TableShape>,
-    /// All rows of the range.
+    /// All of their rows.
     pub rows: Vec<Entry>,
 }
 

@@ -178,9 +178,9 @@ impl Asked {
             let status = tables::status(config)?;
             if self.is_taken(&status) && !self.is_being_read(&status) {
                 let read_at = *read_at.get_or_insert(status.server_wal_end.max(status.received.0));
-                // A loader that has replaced them has told something.
-                let is_told = status.loaded.0 >= read_at && status.quarantined_as_of > 0;
-                if is_told && !self.is_waiting(config, &status) {
+                let is_loaded = status.loaded.0 >= read_at;
+                // What was known before the start may be long past.
+                if is_loaded && status.quarantined_told && !self.is_waiting(config, &status) {
                     return Ok(());
                 }
             } else {

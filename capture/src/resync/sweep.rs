@@ -24,6 +24,9 @@ use read::{Read, Reading, next_rows};
 /// Rows of the first range, of the smallest one, and of the largest one.
 const ROWS: (usize, usize, usize) = (1000, 50, 1_000_000);
 
+/// Single keys that are read together, if a key has one column.
+const MOST_KEYS: usize = 64;
+
 /// How often a range is read in vain before the table is read as a whole.
 const MOST_IN_VAIN: u32 = 40;
 
@@ -149,15 +152,25 @@ impl Resyncer {
         let (mut rows, mut in_vain, mut chunks) = (ROWS.0, 0, 0_u64);
         let started = Instant::now();
         self.tell_progress(&told, started);
-        while let Some(range) = left.ranges.first() {
+        let mut most_keys = (MOST_KEYS / reading.key.len()).max(1);
+        while let Some(first) = left.ranges.first() {
             if self.wanted_now() != *wanted {
                 return Ok(Ended::Paused);
             }
+            let ranges: Vec<_> = match first.is_key() {
+                true => left.ranges.iter().take(most_keys).take_while(|range| range.is_key()).collect(),
+                false => vec![first],
+            };
+            let ranges: Vec<_> = ranges.into_iter().cloned().collect();
             let (chunk, bytes, took) =
-                match reading.chunk(source, range, rows, &self.config.source.publication).await? {
+                match reading.chunk(source, &ranges, rows, &self.config.source.publication).await? {
                     Read::Rows { chunk, bytes, took } => (chunk, bytes, took),
                     Read::Busy => {
                         tokio::time::sleep(BUSY).await;
+                        continue;
+                    }
+                    Read::TooMuch => {
+                        most_keys = 1;
                         continue;
                     }
                     Read::Changed => return Ok(Ended::Paused),

@@ -67,7 +67,7 @@ fn step(step: &Step) -> String {
         }
         Action::Chunk(chunk) => {
             let (rows, files) = (counts(&chunk.load.rows), chunk.load.files.len());
-            format!("a range of its keys, read anew: {rows} in {files} files")
+            format!("ranges of its keys, read anew: {rows} in {files} files")
         }
         Action::Schema(change) => {
             let changes: Vec<_> = change

@@ -39,8 +39,8 @@ enum PlannedAction {
     /// It takes no files.
     Ready(Box<Action>),
     Load(Arc<LoadContext>),
-    /// With its key and its range.
-    Chunk(Arc<LoadContext>, Vec<String>, KeyRange),
+    /// With its key and its ranges.
+    Chunk(Arc<LoadContext>, Vec<String>, Vec<KeyRange>),
 }
 
 /// A file that is not written yet.
@@ -154,9 +154,9 @@ impl<S: SegmentStore> Stager<S> {
         let action = match action {
             PlannedAction::Ready(action) => *action,
             PlannedAction::Load(context) => Action::Load(self.finish_load(number, &context, staged).await?),
-            PlannedAction::Chunk(context, key, range) => {
+            PlannedAction::Chunk(context, key, ranges) => {
                 let load = self.finish_load(number, &context, staged).await?;
-                Action::Chunk(Chunk { key, range, load })
+                Action::Chunk(Chunk { key, ranges, load })
             }
         };
         Ok(Step { number, table: shape.table().clone(), action })
@@ -226,12 +226,12 @@ fn plan(before: usize, data: Vec<StepData>, size: FileSize) -> (Vec<PlannedStep>
                 files.extend(parts);
                 PlannedAction::Load(context)
             }
-            StepAction::Chunk(KeyedRows { key, range, rows }) => {
+            StepAction::Chunk(KeyedRows { key, ranges, rows }) => {
                 let is_empty = rows.is_empty();
                 let (context, parts) = plan_files(step, &shape, LoadData::Entries(rows), size);
-                // A file has rows; the range may have none.
+                // A file has rows; the ranges may have none.
                 files.extend(parts.filter(|_| !is_empty));
-                PlannedAction::Chunk(context, key, range)
+                PlannedAction::Chunk(context, key, ranges)
             }
         };
         let number = u32::try_from(before + step + 1).unwrap_or(u32::MAX);

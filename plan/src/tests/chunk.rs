@@ -5,10 +5,14 @@ use re_dms_shared::manifest::{Chunk, KeyBound, KeyRange};
 use super::*;
 
 fn chunk(key: &[&str], range: KeyRange, rows: u64) -> Action {
+    chunk_of(key, vec![range], rows)
+}
+
+fn chunk_of(key: &[&str], ranges: Vec<KeyRange>, rows: u64) -> Action {
     let Action::Load(load) = load(RowCounts { replaces: rows, ..RowCounts::default() }, Vec::new()) else {
         unreachable!()
     };
-    Action::Chunk(Chunk { key: key.iter().map(|name| (*name).to_owned()).collect(), range, load })
+    Action::Chunk(Chunk { key: key.iter().map(|name| (*name).to_owned()).collect(), ranges, load })
 }
 
 fn range(from: Option<(&[&str], bool)>, to: Option<&[&str]>) -> KeyRange {
@@ -43,7 +47,9 @@ fn each_end_of_the_keys_and_keys_of_several_columns() {
         range(Some((&low, false)), Some(&high)),
         range(Some((&low, true)), Some(&low)),
     ];
-    let steps = ranges.into_iter().map(|range| (table.clone(), chunk(&key, range, 0))).collect();
+    let mut steps: Vec<_> =
+        ranges.iter().map(|range| (table.clone(), chunk(&key, range.clone(), 0))).collect();
+    steps.push((table.clone(), chunk_of(&key, vec![ranges[4].clone(), ranges[1].clone()], 0)));
     let manifest = manifest(steps);
     let sql = text(&plan_with(&manifest, &complete_catalog(&manifest)).unwrap());
     assert!(!sql.contains("COPY"), "a range without rows has no files");
@@ -73,8 +79,9 @@ fn a_chunk_that_contradicts_itself_is_refused() {
     };
     assert!(refused(chunk(&["note"], range(None, None), 1)).contains("its key is not the table's"));
     assert!(refused(chunk(&[], range(None, None), 1)).contains("its key is not the table's"));
+    assert!(refused(chunk_of(&["id"], Vec::new(), 1)).contains("its ranges are not"));
     let wide = range(None, Some(&["1", "2"]));
-    assert!(refused(chunk(&["id"], wide, 1)).contains("its range is not one of its key"));
+    assert!(refused(chunk(&["id"], wide, 1)).contains("its ranges are not those of its key"));
     let Action::Chunk(mut wrong) = chunk(&["id"], range(None, None), 2) else { unreachable!() };
     (wrong.load.rows.replaces, wrong.load.rows.inserts) = (1, 1);
     assert!(refused(Action::Chunk(wrong)).contains("more than replaces"));

@@ -1,4 +1,4 @@
-//! A part of a table that was read anew: the rows of a range of keys, which take the place of all rows of that range.
+//! A part of a table that was read anew: the rows of ranges of keys, which take the place of all rows of these ranges.
 
 use serde::{Deserialize, Serialize};
 
@@ -28,10 +28,10 @@ pub struct KeyBound {
 /// What a [chunk](super::Action::Chunk) holds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Chunk {
-    /// Names in Redshift of the key's columns, in the order in which the range compares them.
+    /// Names in Redshift of the key's columns, in the order in which the ranges compare them.
     pub key: Vec<String>,
-    /// Which rows go.
-    pub range: KeyRange,
+    /// Which rows go: those of any of these.
+    pub ranges: Vec<KeyRange>,
     /// What comes for them: replaces alone. Without rows it has no files.
     #[serde(flatten)]
     pub load: Load,
@@ -56,6 +56,12 @@ impl KeyRange {
         Self { from: Some(KeyBound { key: key.clone(), included: true }), to: Some(key) }
     }
 
+    /// Whether it is one key alone.
+    #[must_use]
+    pub fn is_key(&self) -> bool {
+        self.from.as_ref().is_some_and(|from| from.included && Some(&from.key) == self.to.as_ref())
+    }
+
     /// Every key.
     #[must_use]
     pub fn is_all(&self) -> bool {
@@ -75,9 +81,12 @@ impl Chunk {
         if key != of_table || key.is_empty() {
             return Some("its key is not the table's".to_owned());
         }
-        let bounds = self.range.from.iter().map(|from| &from.key).chain(&self.range.to);
-        if bounds.into_iter().any(|bound| bound.len() != self.key.len()) {
-            return Some("its range is not one of its key".to_owned());
+        let bounds = |range: &KeyRange| -> Vec<usize> {
+            range.from.iter().map(|from| &from.key).chain(&range.to).map(Vec::len).collect()
+        };
+        if self.ranges.is_empty() || self.ranges.iter().flat_map(bounds).any(|bound| bound != self.key.len())
+        {
+            return Some("its ranges are not those of its key".to_owned());
         }
         let rows = self.load.rows;
         (rows.replaces != rows.total()).then(|| "it is a chunk and holds more than replaces".to_owned())

@@ -114,12 +114,12 @@ fn a_chunk_takes_format_6_and_says_its_range() {
     let load = example().steps.iter().find_map(|step| step.action.load().cloned()).unwrap();
     let from = Some(KeyBound { key: vec!["1".into(), "b".into()], included: false });
     let range = KeyRange { from, to: None };
-    let chunk = Chunk { key: vec!["id".into(), "part".into()], range, load };
+    let chunk = Chunk { key: vec!["id".into(), "part".into()], ranges: vec![range], load };
     let step = Step { action: Action::Chunk(chunk), ..example().steps[0].clone() };
     assert_eq!(lowest_format(std::slice::from_ref(&step)), 6);
     let json = serde_json::to_value(&step).unwrap();
     assert_eq!(
-        (&json["kind"], &json["range"]),
+        (&json["kind"], &json["ranges"][0]),
         (&"chunk".into(), &serde_json::json!({"from": {"key": ["1", "b"], "included": false}}))
     );
     assert_eq!(serde_json::from_value::<Step>(json).unwrap(), step);

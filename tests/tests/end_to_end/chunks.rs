@@ -105,7 +105,7 @@ impl Worker {
                         break;
                     }
                 }
-                if round % 5 == 0 {
+                if round.is_multiple_of(5) {
                     sleep(pause * 4).await;
                 }
                 client.batch_execute(if good { "COMMIT" } else { "ROLLBACK" }).await?;

@@ -141,7 +141,7 @@ async fn wait_until_healed(sandbox: &Sandbox) -> Result<()> {
     loop {
         let status = sandbox.capture_status()?;
         let is_empty = |key: &str| status[key].as_array().is_none_or(Vec::is_empty);
-        let is_told = status["quarantined_as_of"].as_u64() > Some(0);
+        let is_told = status["quarantined_told"] == true;
         if is_told && is_empty("resyncs") && is_empty("needs_resync") && is_empty("quarantined") {
             return Ok(());
         }

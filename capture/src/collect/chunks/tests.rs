@@ -31,6 +31,9 @@ const KEYS: u8 = 12;
 /// An int, another one, and a text that is TOASTed.
 const COLUMNS: [(&str, u32); 3] = [("id", 23), ("n", 23), ("body", 25)];
 
+/// A change's old row and its new one.
+type Frames = (Option<Vec<u8>>, Option<Vec<u8>>);
+
 /// A row but for its key.
 type Values = (u8, u8);
 
@@ -290,7 +293,7 @@ impl World {
             self.appear();
         }
         let xid = self.xid();
-        let mut frames: Vec<(Option<Vec<u8>>, Option<Vec<u8>>)> = Vec::new();
+        let mut frames: Vec<Frames> = Vec::new();
         for op in ops {
             match *op {
                 Op::Write { key, n, body } => match self.rows.get(&key).copied() {
@@ -380,6 +383,9 @@ impl World {
 
     fn read(&mut self, limit: u8) {
         let Some(range) = self.left.ranges.first().cloned() else { return };
+        if range.is_key() {
+            return self.read_keys(limit);
+        }
         let Some(shape) = self.shape.clone() else { return };
         let order = KeyOrder::of(shape.table(), &self.left.key).unwrap();
         let span = order.span(&range).unwrap();
@@ -396,14 +402,34 @@ impl World {
         } else {
             rows.last().map(|(key, _)| vec![key.to_string()])
         };
-        let numbers: Vec<_> = self.hidden.iter().map(|(xid, ..)| xid.to_string()).collect();
-        let seen = Visible::read(&format!("1:{}:{}", self.next_xid, numbers.join(","))).unwrap();
+        let seen = self.visible();
         let rows = rows
             .into_iter()
             .map(|(_, row)| Entry { operation: Operation::Replace, row: row.into() })
             .collect();
         let range = KeyRange { from: range.from, to };
-        self.pending = Some(ReadChunk { oid: OID, wish: "w".into(), seen, range, shape, rows });
+        self.pending = Some(ReadChunk { oid: OID, wish: "w".into(), seen, ranges: vec![range], shape, rows });
+    }
+
+    /// Several keys at once.
+    fn read_keys(&mut self, limit: u8) {
+        let Some(shape) = self.shape.clone() else { return };
+        let keys = self.left.ranges.iter().take_while(|range| range.is_key());
+        let ranges: Vec<_> = keys.take(usize::from(limit) + 1).cloned().collect();
+        let is_asked = |key: u8| ranges.contains(&KeyRange::of_key(vec![key.to_string()]));
+        let rows = self.seen.iter().filter(|(key, _)| is_asked(**key));
+        let rows = rows.map(|(key, (n, body))| Entry {
+            operation: Operation::Replace,
+            row: row(*key, Some(*n), Some(Some(*body))).into(),
+        });
+        let rows = rows.collect();
+        let seen = self.visible();
+        self.pending = Some(ReadChunk { oid: OID, wish: "w".into(), seen, ranges, shape, rows });
+    }
+
+    fn visible(&self) -> Visible {
+        let numbers: Vec<_> = self.hidden.iter().map(|(xid, ..)| xid.to_string()).collect();
+        Visible::read(&format!("1:{}:{}", self.next_xid, numbers.join(","))).unwrap()
     }
 
     fn place(&mut self) {
@@ -415,13 +441,13 @@ impl World {
         self.request(Request::Place { id: place });
         match answer.try_recv().unwrap() {
             Placed::Done(left) => self.left = left,
-            Placed::Void(_) => {
+            // More may be left by now.
+            Placed::Void(_) | Placed::Begin => {
                 if let Some(left) = self.collector.relations.wish_for(OID).and_then(|wish| wish.sweep.clone())
                 {
                     self.left = left;
                 }
             }
-            Placed::Begin => panic!("nothing of the table has changed"),
         }
     }
 
@@ -504,10 +530,11 @@ impl World {
             }
             StepAction::Chunk(chunk) => {
                 let order = KeyOrder::of(step.shape.table(), &chunk.key).unwrap();
-                let span = order.span(&chunk.range).unwrap();
+                let spans: Vec<_> = chunk.ranges.iter().map(|range| order.span(range).unwrap()).collect();
                 target.retain(|found| {
                     let key = row(found.0, None, None);
-                    !span.contains(&order.of_row(Tuple::from_checked(&key)).unwrap())
+                    let place = order.of_row(Tuple::from_checked(&key)).unwrap();
+                    !spans.iter().any(|span| span.contains(&place))
                 });
                 target.extend(chunk.rows.iter().map(|entry| whole(&entry.row)));
             }

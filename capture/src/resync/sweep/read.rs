@@ -46,6 +46,8 @@ pub(super) enum Read {
         took: Duration,
     },
     Busy,
+    /// They are more than has room: one of them has to do.
+    TooMuch,
     /// Its definition is another one.
     Changed,
     /// Its keys have no order.
@@ -53,11 +55,11 @@ pub(super) enum Read {
 }
 
 impl Reading {
-    /// Reads the beginning of a range.
+    /// Reads the beginning of a range, or several that have one key each.
     pub(super) async fn chunk(
         &self,
         source: &Source,
-        range: &KeyRange,
+        ranges: &[KeyRange],
         rows: usize,
         publication: &str,
     ) -> Result<Read> {
@@ -71,9 +73,15 @@ impl Reading {
             source.end_chunk().await?;
             return Ok(Read::Changed);
         }
+        // What is cut off of several is not the end of one.
+        let [first, others @ ..] = ranges else { return Ok(Read::Changed) };
         let started = Instant::now();
-        let (lines, is_cut) = self.lines(source, range, rows).await?;
+        let rows = rows.max(ranges.len() + 1);
+        let (lines, is_cut) = self.lines(source, ranges, rows).await?;
         source.end_chunk().await?;
+        if is_cut && !others.is_empty() {
+            return Ok(Read::TooMuch);
+        }
         let took = started.elapsed();
         let bytes = lines.len();
         let (shape, hashed) = (Arc::clone(&self.shape), self.hashed.clone());
@@ -82,22 +90,23 @@ impl Reading {
         let is_all = !is_cut && read.len() < rows;
         let last = read.last().map(|row| Tuple::from_checked(row));
         let to = match last.filter(|_| !is_all) {
-            None => range.to.clone(),
+            None => first.to.clone(),
             Some(row) => match self.order.texts(row).filter(|_| self.order.of_row(row).is_some()) {
                 Some(key) => Some(key),
                 None => return Ok(Read::NoOrder),
             },
         };
-        let range = KeyRange { from: range.from.clone(), to };
+        let first = KeyRange { from: first.from.clone(), to };
+        let ranges = std::iter::once(first).chain(others.iter().cloned()).collect();
         let rows = read.into_iter().map(|row| Entry { operation: Operation::Replace, row }).collect();
         let (wish, shape) = (self.wish.clone(), Arc::clone(&self.shape));
-        let chunk = ReadChunk { oid: self.oid, wish, seen, range, shape, rows };
+        let chunk = ReadChunk { oid: self.oid, wish, seen, ranges, shape, rows };
         Ok(Read::Rows { chunk, bytes, took })
     }
 
     /// Whole lines, and whether there may be more of them than were taken.
-    async fn lines(&self, source: &Source, range: &KeyRange, rows: usize) -> Result<(Vec<u8>, bool)> {
-        let stream = source.copy_out(&self.query(range, rows)).await?;
+    async fn lines(&self, source: &Source, ranges: &[KeyRange], rows: usize) -> Result<(Vec<u8>, bool)> {
+        let stream = source.copy_out(&self.query(ranges, rows)).await?;
         let mut stream = std::pin::pin!(stream);
         let mut lines = Vec::new();
         while let Some(bytes) = stream.try_next().await.map_err(|error| copy_failure(&error))? {
@@ -110,7 +119,7 @@ impl Reading {
         Ok((lines, false))
     }
 
-    fn query(&self, range: &KeyRange, rows: usize) -> String {
+    fn query(&self, ranges: &[KeyRange], rows: usize) -> String {
         let columns: Vec<_> = self.shape.columns().iter().map(|column| ident(&column.name)).collect();
         let key: Vec<_> = self.key.iter().map(|name| ident(name)).collect();
         let order = key.join(", ");
@@ -120,10 +129,21 @@ impl Reading {
             format!("{} {comparison} {}", row(order.clone()), row(values.join(", ")))
         };
         let from = |from: &KeyBound| bound(if from.included { ">=" } else { ">" }, &from.key);
+        let within = |range: &KeyRange| -> Vec<String> {
+            match &range.to {
+                Some(key) if range.is_key() => vec![bound("=", key)],
+                to => range.from.iter().map(from).chain(to.iter().map(|to| bound("<=", to))).collect(),
+            }
+        };
         let filter = self.filter.as_ref().map(|filter| format!("({filter})"));
-        let from = range.from.as_ref().map(from);
-        let to = range.to.as_ref().map(|to| bound("<=", to));
-        let conditions: Vec<_> = from.into_iter().chain(to).chain(filter).collect();
+        let within = match ranges {
+            [one] => within(one),
+            several => {
+                let each: Vec<_> = several.iter().map(|range| within(range).join(" AND ")).collect();
+                vec![format!("({})", each.join(" OR "))]
+            }
+        };
+        let conditions: Vec<_> = within.into_iter().chain(filter).collect();
         let condition = if conditions.is_empty() {
             String::new()
         } else {
