@@ -1,5 +1,6 @@
 //! For tests: a Data API with a small [`World`] behind it, and an S3 that is a map. Statements end as a script says.
 
+mod session;
 mod world;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -53,8 +54,8 @@ pub(crate) struct State {
     /// Statements that always fail, by a text in them, with the error.
     pub(crate) broken: Vec<(String, String)>,
     statements: Vec<Statement>,
-    /// The one session's transaction.
-    open: Option<World>,
+    open: Option<session::Open>,
+    sessions: u64,
     clock: u64,
     calls: u64,
 }
@@ -119,6 +120,7 @@ impl Statements for FakeApi {
                 assert_eq!(state.statements[known].request, request);
                 known
             }
+            None if !state.has_session(&submission.sql) => return Err(api_error(ApiErrorKind::Gone)),
             None => state.take(submission, request),
         };
         if submission.token.is_some() && matches!(state.faults.front(), Some(Fault::LoseAnswer)) {
@@ -136,6 +138,10 @@ impl Statements for FakeApi {
         let statement = &mut state.statements[position];
         statement.questions = statement.questions.saturating_sub(1);
         let statement = statement.clone();
+        let calls = state.calls;
+        if let Some(open) = state.open.as_mut().filter(|open| Some(&open.id) == statement.session.as_ref()) {
+            open.touched = calls;
+        }
         let part = |number| Part {
             status: if statement.failed_part == Some(number) {
                 PartStatus::Failed
@@ -200,9 +206,10 @@ impl State {
     /// What began runs at once and to its end, unless a session's transaction has the ledger.
     fn run_what_is_due(&mut self) {
         self.calls += 1;
+        self.open.take_if(|open| open.is_forgotten(self.calls));
         for position in 0..self.statements.len() {
             let statement = &self.statements[position];
-            let waits = matches!(statement.submission.sql, Sql::Batch(_)) && self.open.is_some();
+            let waits = session::begins(&statement.submission.sql) && self.open.is_some();
             if statement.has_run || statement.begins >= self.calls || waits {
                 continue;
             }
@@ -221,28 +228,47 @@ impl State {
                 statement.parts = batch.len();
                 self.batch(&batch, statement);
             }
-            Sql::OpenSession(sql, _) | Sql::InSession(sql, _) => {
-                statement.session = Some("session".to_owned());
-                match sql.as_str() {
-                    "BEGIN" => {
-                        self.transactions += 1;
-                        self.open = Some(self.world.clone());
-                    }
-                    "ROLLBACK" => {
-                        self.rolled_back += 1;
-                        self.open = None;
-                    }
-                    _ => {}
-                }
-                let mut world = self.open.take().unwrap_or_default();
-                let done = self.in_transaction(&sql, &mut world, statement);
-                if sql == "COMMIT" && done {
-                    self.commit(world);
-                } else if sql != "ROLLBACK" && statement.error.is_none() {
-                    self.open = Some(world);
-                }
+            Sql::OpenSession(..) => {
+                self.transactions += 1;
+                self.sessions += 1;
+                let id = format!("session {}", self.sessions);
+                self.open = Some(session::Open::begin(id.clone(), self.world.clone(), self.calls));
+                statement.session = Some(id);
+            }
+            Sql::InSession(sql, id) => {
+                statement.session = Some(id);
+                self.in_session(&sql, statement);
             }
         }
+    }
+
+    fn has_session(&self, sql: &Sql) -> bool {
+        let Sql::InSession(_, id) = sql else { return true };
+        self.open.as_ref().is_some_and(|open| open.id == *id)
+    }
+
+    fn in_session(&mut self, sql: &str, statement: &mut Statement) {
+        let Some(mut open) = self.open.take() else {
+            statement.error = Some("ERROR: session expired".to_owned());
+            return;
+        };
+        if sql == "ROLLBACK" {
+            self.rolled_back += 1;
+            return;
+        }
+        match open.take(self.calls) {
+            Ok(mut world) => {
+                let done = self.in_transaction(sql, &mut world, statement);
+                if sql == "COMMIT" && done {
+                    return self.commit(world);
+                }
+                if done {
+                    open.put(world);
+                }
+            }
+            Err(aborted) => statement.error = Some(aborted),
+        }
+        self.open = Some(open);
     }
 
     fn alone(&mut self, sql: &str, statement: &mut Statement) {
