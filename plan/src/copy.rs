@@ -187,11 +187,8 @@ pub(super) fn into_table(
     (step, table): (u32, &Table),
     load: &Load,
 ) -> Result<(), PlanError> {
-    let target = tables::target(table);
-    let stage =
-        Stage { step, name: ident(&table.target_name), relation: target, table, load, kept: Vec::new() };
-    out.push(Purpose::CheckEmpty, holds_rows(&stage.relation, 0));
-    if load.rows.total() > 0 { copy_rows(out, bucket, settings, &stage) } else { Ok(()) }
+    out.push(Purpose::CheckEmpty, holds_rows(&tables::target(table), 0));
+    if load.rows.total() > 0 { rows_into_table(out, bucket, settings, (step, table), load) } else { Ok(()) }
 }
 
 fn copy(

@@ -257,11 +257,7 @@ fn transaction(
     for (seq, target) in &statements.completes {
         record.loaded(epoch, *seq, target);
     }
-    statements.about_nothing();
-    statements.drop_private_stages();
-    for sql in record.statements(stream) {
-        statements.push(Purpose::RecordTables, sql);
-    }
+    statements.end_with(&record, stream);
     statements.last_change = record.last_change();
     if scope.is_last {
         if input.log.has_loaded() || scope.targets.is_some() {
@@ -371,9 +367,7 @@ pub fn pause(stream: &str, target: &Target, epoch: &str, log: &TableLog) -> Plan
     statements.push(Purpose::Guard, table_log::guard(stream, log.last_change()));
     let mut record = table_log::Record::after(log.last_change());
     record.paused(target, epoch);
-    for sql in record.statements(stream) {
-        statements.push(Purpose::RecordTables, sql);
-    }
+    statements.end_with(&record, stream);
     statements.into_plan()
 }
 

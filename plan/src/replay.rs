@@ -91,11 +91,7 @@ fn replay_staged(stream: &str, input: &Replay<'_>, private: bool) -> Result<Plan
     for target in input.ends {
         record.resumed(target);
     }
-    statements.about_nothing();
-    statements.drop_private_stages();
-    for sql in record.statements(stream) {
-        statements.push(Purpose::RecordTables, sql);
-    }
+    statements.end_with(&record, stream);
     statements.refuse_too_long()?;
     Ok(statements.into_plan())
 }

@@ -69,11 +69,7 @@ fn replace_staged(stream: &str, input: &Replacement<'_>, private: bool) -> Resul
         record.replayed(&segment, target, change);
     }
     record.replaced(target);
-    statements.about_nothing();
-    statements.drop_private_stages();
-    for sql in record.statements(stream) {
-        statements.push(Purpose::RecordTables, sql);
-    }
+    statements.end_with(&record, stream);
     statements.refuse_too_long()?;
     Ok(statements.into_plan())
 }

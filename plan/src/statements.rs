@@ -7,7 +7,7 @@ use re_dms_shared::sql;
 
 use super::{
     BATCH_STATEMENTS, Plan, PlanError, PlannedStep, Purpose, STATEMENT_BYTES, Staging, Statement, Target,
-    Transport, copy, queries, staging, whole_row,
+    Transport, copy, queries, staging, table_log, whole_row,
 };
 
 /// The statements so far, and what the next ones are about.
@@ -39,9 +39,14 @@ impl Statements {
         self.list.push(Statement { purpose, of: self.of.clone(), sql });
     }
 
-    pub(super) fn drop_private_stages(&mut self) {
+    /// When all steps are done: what became of single tables.
+    pub(super) fn end_with(&mut self, record: &table_log::Record, stream: &str) {
+        self.about_nothing();
         for sql in staging::drop(self.staging.iter().map(|staging| staging.table.as_str())) {
             self.push(Purpose::DropStage, sql);
+        }
+        for sql in record.statements(stream) {
+            self.push(Purpose::RecordTables, sql);
         }
     }
 
