@@ -245,7 +245,9 @@ async fn until_expendable(sandbox: &Sandbox, aws: &Aws, key: &str) -> Result<()>
 
 #[tokio::test]
 async fn files_that_nobody_names_are_tagged_and_no_others() -> Result<()> {
-    let mut sandbox = Sandbox::up_with("[batch]\ninterval = \"300ms\"\n")?;
+    // The rows of a table that is read as a whole have files of their own.
+    let config = "[batch]\ninterval = \"300ms\"\n[[tables]]\nmatch = \"public.t\"\nresync_by = \"snapshot\"\n";
+    let mut sandbox = Sandbox::up_with(config)?;
     let source = sandbox.source().await?;
     let aws = Aws::of(&sandbox).await?;
     source.batch_execute("CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t VALUES (1)").await?;
