@@ -5,6 +5,7 @@ use std::time::Duration;
 use aws_sdk_redshiftdata::types::{SqlParameter, StatementStatusString, StatusString, SubStatementData};
 
 use crate::client::{Api, BUCKET, DATABASE, refusal};
+use crate::injections;
 use crate::stand_in::Servers;
 
 type Outcome = (u8, &'static str, Result<(), String>);
@@ -24,6 +25,7 @@ pub(crate) async fn all(servers: &Servers, api: &Api) -> Vec<Outcome> {
         (23, "what is remembered, and how long", memory(servers).await),
         (23, "what the documents leave open", open_points(servers).await),
         (24, "faults", faults(servers).await),
+        (24, "each injection, both ways", injections::all(servers).await),
     ]
 }
 

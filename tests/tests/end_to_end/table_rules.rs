@@ -202,8 +202,7 @@ async fn keep(sandbox: &Sandbox, source: &Client, table: &str) -> Result<()> {
     sandbox.wait_and_compare()?;
     ensure!(columns(&warehouse, &format!("public.{table}")).await? == "id z");
     let found =
-        rows(&warehouse, &format!("SELECT id::text FROM re_dms_kept_{oid}_{table} ORDER BY id"))
-            .await?;
+        rows(&warehouse, &format!("SELECT id::text FROM re_dms_kept_{oid}_{table} ORDER BY id")).await?;
     ensure!(found == "1 3 4 5 6", "{found}");
     Ok(())
 }
