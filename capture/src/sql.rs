@@ -6,7 +6,7 @@ pub(crate) fn ident(name: &str) -> String {
 }
 
 /// A string literal, for replication commands as well: none of its readers takes a backslash for an escape
-/// (`standard_conforming_strings` is on).
+/// (`standard_conforming_strings` is on, whatever the server's settings say: `ConnectParams::sql`).
 pub(crate) fn literal(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
 }

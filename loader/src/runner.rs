@@ -243,3 +243,21 @@ impl Pauses {
         longest.mul_f64(rand::rng().random_range(0.5..1.0))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_to_a_limit_and_no_two_are_alike() {
+        let draw = |taken| (0..50).map(|_| Pauses { taken }.next()).collect::<Vec<_>>();
+        for (taken, longest) in [(0, FIRST_PAUSE), (3, FIRST_PAUSE * 8), (40, LONGEST_PAUSE)] {
+            let drawn = draw(taken);
+            assert!(drawn.iter().all(|pause| *pause >= longest / 2 && *pause <= longest), "{drawn:?}");
+            assert!(
+                drawn.iter().any(|pause| *pause != drawn[0]),
+                "callers that failed together come back together"
+            );
+        }
+    }
+}

@@ -226,6 +226,26 @@ mod tests {
     }
 
     #[test]
+    fn who_can_help_is_told_how() {
+        let cases = [
+            ("ERROR: permission denied for relation orders", "grant the loader's database user"),
+            ("ERROR: must be owner of relation orders", "ownership of the target tables"),
+            ("ERROR: value too long for type character varying(4)", "widen the column"),
+            ("S3ServiceException:The ciphertext … KMS key …", "kms:Decrypt"),
+            ("S3ServiceException:Access Denied,Status 403", "read the bucket"),
+            ("ERROR: User is not authorized to assume IAM Role", "attach it to the warehouse"),
+            ("ERROR: Disk Full", "free space in Redshift"),
+            ("ERROR: The cluster is paused", "resume the cluster"),
+            ("ERROR: cannot alter column \"a\"", "by hand"),
+            ("ERROR: 1023 Serializable isolation violation", "it is tried again"),
+            ("ERROR: division by zero", "sys_query_history"),
+        ];
+        for (error, told) in cases {
+            assert!(hint(error).contains(told), "{error}: {}", hint(error));
+        }
+    }
+
+    #[test]
     fn only_what_passes_is_tried_again() {
         assert_eq!(retry("ERROR: 1023 Serializable isolation violation on table - 1"), Retry::Soon);
         assert_eq!(retry("ERROR: terminating connection due to administrator command"), Retry::Soon);

@@ -115,3 +115,63 @@ async fn fill<A: Statements>(
     }
     Ok(last.map_or(Ok(()), Err))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Duration;
+
+    use re_dms_plan::{Purpose, Statement};
+
+    use super::*;
+    use crate::deadline::Deadline;
+    use crate::statements::{ApiError, Description, Status, Submitted};
+
+    /// An API where each batch takes a moment; how many are under way, and the most that were.
+    #[derive(Default)]
+    struct Slow {
+        now: AtomicUsize,
+        most: AtomicUsize,
+        batches: AtomicUsize,
+    }
+
+    impl Statements for Slow {
+        async fn submit(&self, submission: &Submission, _: Duration) -> Result<Submitted, ApiError> {
+            if matches!(submission.sql, Sql::Batch(_)) {
+                self.batches.fetch_add(1, Ordering::Relaxed);
+                let now = self.now.fetch_add(1, Ordering::Relaxed) + 1;
+                self.most.fetch_max(now, Ordering::Relaxed);
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                self.now.fetch_sub(1, Ordering::Relaxed);
+            }
+            let created_at = SystemTime::now();
+            Ok(Submitted { id: "1".to_owned(), status: Status::Finished, session: None, created_at })
+        }
+
+        async fn describe(&self, _: &str, _: Duration) -> Result<Description, ApiError> {
+            unreachable!("every statement has ended")
+        }
+
+        async fn rows(&self, _: &str) -> Result<Vec<Vec<Cell>>, ApiError> {
+            Ok(Vec::new())
+        }
+    }
+
+    #[tokio::test]
+    async fn as_many_tables_are_filled_at_a_time_as_are_wanted() {
+        let filling = |number: u32| Staging {
+            table: format!("stage.main.0000000000000000.1.{number}"),
+            statements: vec![Statement { purpose: Purpose::Copy, of: None, sql: format!("COPY {number}") }],
+        };
+        let tables: Vec<_> = (1..=20).map(filling).collect();
+        let tables: Vec<_> = tables.iter().collect();
+        for concurrency in [1, 8] {
+            let api = Slow::default();
+            let runner = Runner::new(&api, Deadline::after(Duration::from_secs(60)));
+            let staged = stage(&runner, "main", &tables, concurrency, SystemTime::UNIX_EPOCH).await;
+            staged.unwrap().unwrap();
+            assert_eq!(api.most.into_inner(), concurrency);
+            assert_eq!(api.batches.into_inner(), 20);
+        }
+    }
+}

@@ -9,6 +9,7 @@ mod policies;
 mod quarantine;
 mod resync;
 mod schema;
+mod schema_page;
 mod transactions;
 
 use re_dms_shared::Lsn;

@@ -35,6 +35,8 @@ const ROLE: &str = "arn:aws:iam::000000000000:role/re_dms-loader";
 /// The function's time limit and, as AWS wants it no shorter, the queue's visibility time-out, in seconds: short, so that
 /// the message of a loader that was killed comes back soon.
 const TIMEOUT: i32 = 30;
+/// Seconds until an acknowledgement comes back that a capture took, or was given though it was killed while it asked.
+const ACKS_BACK_AFTER: i32 = 3;
 /// Deliveries before a message goes to the dead-letter queue.
 const DELIVERIES: i32 = 20;
 /// Segments a function is given at once.
@@ -82,7 +84,8 @@ impl Deployment<'_> {
         self.bucket(&config).await?;
         let sqs = aws_sdk_sqs::Client::new(&config);
         let (queue_url, queue_arn) = self.segment_queue(&sqs).await?;
-        let ack_queue_url = self.queue(&sqs, ACKS, &[]).await?;
+        let soon = (QueueAttributeName::VisibilityTimeout, ACKS_BACK_AFTER.to_string());
+        let ack_queue_url = self.queue(&sqs, ACKS, &[soon]).await?;
         self.function(&aws_sdk_lambda::Client::new(&config), &queue_arn).await?;
         Ok(Deployed { queue_url, ack_queue_url })
     }

@@ -164,6 +164,9 @@ impl ConnectParams {
         let mut config = self.sql.clone();
         config.user(&self.user).dbname(&self.database);
         config.connect_timeout(self.connect_timeout).application_name("re_dms");
+        // However the server is set: `crate::sql` writes literals, and keys that ranges begin with are among them.
+        let ours = "-c standard_conforming_strings=on";
+        config.options(self.url_options.as_ref().map_or(ours.to_owned(), |given| format!("{given} {ours}")));
         if let Some(password) = &self.password {
             config.password(password);
         }

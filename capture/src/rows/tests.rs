@@ -6,7 +6,7 @@ use std::sync::Arc;
 use flate2::read::GzDecoder;
 use proptest::prelude::*;
 use re_dms_shared::manifest::{Altered, Operation, RowCounts, sha256_hex};
-use re_dms_shared::types::{ColumnRules, SuperNull, map_type};
+use re_dms_shared::types::{ColumnRules, Policy, SuperNull, map_type};
 
 use super::value::MAX_ROW_BYTES;
 use super::*;
@@ -29,6 +29,20 @@ fn shape(columns: &[(&str, u32)]) -> Arc<TableShape> {
     };
     let columns = columns.iter().map(column).collect();
     Arc::new(TableShape::new(7, ("public", "t"), ("public", "t"), columns).unwrap())
+}
+
+/// The same with other rules for its columns.
+fn with_rules(shape: &TableShape, rules: ColumnRules) -> Arc<TableShape> {
+    let columns = shape.columns().iter().map(|column| SourceColumn {
+        name: column.name.clone(),
+        attribute_number: None,
+        type_oid: column.type_oid,
+        type_modifier: -1,
+        key: column.key,
+    });
+    let types = |column: &SourceColumn| Ok((map_type(column.type_oid, -1), rules));
+    let shape = TableShape::with_types(7, ("public", "t"), ("public", "t"), columns.collect(), types);
+    Arc::new(shape.unwrap())
 }
 
 fn tuple(cells: &[Cell<'_>]) -> Box<[u8]> {
@@ -94,16 +108,7 @@ fn text_of(load: &RenderedLoad) -> String {
 fn null_in_super_columns_is_as_it_was_wanted() {
     let plain = shape(&[("Id", INT4), ("doc", JSONB), ("note", TEXT)]);
     let rendered = |super_null| {
-        let rules = ColumnRules { super_null, ..ColumnRules::default() };
-        let columns = plain.columns().iter().map(|column| SourceColumn {
-            name: column.name.clone(),
-            attribute_number: None,
-            type_oid: column.type_oid,
-            type_modifier: -1,
-            key: column.key,
-        });
-        let types = |column: &SourceColumn| Ok((map_type(column.type_oid, -1), rules));
-        let shape = TableShape::with_types(7, ("public", "t"), ("public", "t"), columns.collect(), types);
+        let shape = with_rules(&plain, ColumnRules { super_null, ..ColumnRules::default() });
         let entries = vec![
             entry(Operation::Insert, &[text("1"), Cell::Null, Cell::Null]),
             entry(Operation::Insert, &[text("2"), text("null"), text("")]),
@@ -111,7 +116,7 @@ fn null_in_super_columns_is_as_it_was_wanted() {
             entry(Operation::Update, &[text("4"), Cell::Unchanged, text("x")]),
             entry(Operation::Delete, &[text("5")]),
         ];
-        let load = render(&Arc::new(shape.unwrap()), entries).unwrap();
+        let load = render(&shape, entries).unwrap();
         assert_eq!(load.altered.iter().map(|altered| altered.values).sum::<u64>(), 1, "the third doc");
         text_of(&load)
     };
@@ -237,12 +242,15 @@ fn a_row_that_is_too_long_goes_as_it_came() {
 
 #[test]
 fn policies_are_counted_by_column() {
-    let shape = shape(&[("Id", INT4), ("f", FLOAT8), ("s", TEXT)]);
+    const DATE: u32 = 1082;
+    let shape = shape(&[("Id", INT4), ("f", FLOAT8), ("s", TEXT), ("d", DATE)]);
+    let shape = with_rules(&shape, ColumnRules { date: Policy::Saturate, ..ColumnRules::default() });
     let long = "x".repeat(65_536);
     let entries = vec![
-        entry(Operation::Insert, &[text("1"), text("NaN"), text(&long)]),
-        entry(Operation::Insert, &[text("2"), text("1.5"), text("")]),
-        entry(Operation::Insert, &[text("3"), text("Infinity"), text("x")]),
+        entry(Operation::Insert, &[text("1"), text("NaN"), text(&long), text("infinity")]),
+        entry(Operation::Insert, &[text("2"), text("1.5"), text(""), text("0044-03-15 BC")]),
+        entry(Operation::Replace, &[text("3"), text("Infinity"), text("x"), text("10000-01-01")]),
+        entry(Operation::Insert, &[text("4"), Cell::Null, text("x"), text("2024-02-29")]),
     ];
     let load = render(&shape, entries).unwrap();
     let altered = |column: &str, policy: &str, values| Altered {
@@ -250,7 +258,8 @@ fn policies_are_counted_by_column() {
         policy: policy.to_owned(),
         values,
     };
-    assert_eq!(load.altered, [altered("f", "null", 2), altered("s", "truncate", 1)]);
+    let expected = [altered("f", "null", 2), altered("s", "truncate", 1), altered("d", "saturate", 3)];
+    assert_eq!(load.altered, expected);
 }
 
 #[test]

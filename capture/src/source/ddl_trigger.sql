@@ -9,7 +9,7 @@ $definition$;
 
 -- Tells what became of tables, within the transaction that did it, and never makes a command fail.
 CREATE OR REPLACE FUNCTION re_dms.@function@() RETURNS event_trigger LANGUAGE plpgsql
-SET search_path = pg_catalog
+SET search_path = pg_catalog SET standard_conforming_strings = on
 SET DateStyle = 'ISO' SET TimeZone = 'UTC' SET IntervalStyle = 'postgres'
 SET extra_float_digits = 3 SET bytea_output = 'hex' SET lc_monetary = 'C'
 AS $body$

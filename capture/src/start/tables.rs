@@ -185,6 +185,8 @@ mod tests {
             table("Sales", "x", &[("a", 23)]),
             table("shop", "x", &[("a", 23)]),
             table("re_dms", "x", &[("a", 23)]),
+            // A server that was built for longer names; two bytes each, so that it is one byte too long.
+            table("public", &"ä".repeat(64), &[("a", 23)]),
         ];
         let nothing = KnownTables::default();
         insta::assert_snapshot!(problems(&config, &tables, &[], &nothing).join("\n"));

@@ -188,3 +188,63 @@ pub(crate) async fn change_before<A: Statements>(
 fn target_named(manifest: &Manifest, name: &str) -> Option<Target> {
     manifest.steps.iter().map(|step| Target::of(&step.table)).find(|target| target.to_string() == name)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::time::{Duration, SystemTime};
+
+    use re_dms_plan::{Statement, Transport};
+
+    use super::*;
+    use crate::deadline::Deadline;
+    use crate::statements::{ApiError, Cell, Description, Status, Submission, Submitted};
+
+    /// An API that answers every statement with this error.
+    struct Refuses(&'static str);
+
+    fn failed() -> Submitted {
+        let (id, created_at) = ("1".to_owned(), SystemTime::UNIX_EPOCH);
+        Submitted { id, status: Status::Failed, session: None, created_at }
+    }
+
+    impl Statements for Refuses {
+        async fn submit(&self, _: &Submission, _: Duration) -> Result<Submitted, ApiError> {
+            Ok(failed())
+        }
+
+        async fn describe(&self, _: &str, _: Duration) -> Result<Description, ApiError> {
+            Ok(Description { submitted: failed(), error: Some(self.0.to_owned()), parts: Vec::new() })
+        }
+
+        async fn rows(&self, _: &str) -> Result<Vec<Vec<Cell>>, ApiError> {
+            Ok(Vec::new())
+        }
+    }
+
+    #[tokio::test]
+    async fn a_column_that_somebody_widened_meanwhile_is_wide_enough() {
+        let widen = Statement {
+            purpose: Purpose::WidenColumn,
+            of: None,
+            sql: r#"ALTER TABLE "public"."t" ALTER COLUMN "a" TYPE VARCHAR(80)"#.to_owned(),
+        };
+        let plan = Plan {
+            staging: Vec::new(),
+            before: vec![widen],
+            transport: Transport::Batch,
+            statements: Vec::new(),
+            bytes: 0,
+            completes: BTreeSet::new(),
+            last_change: 0,
+        };
+        let widened = async |error| {
+            let api = Refuses(error);
+            let runner = Runner::new(&api, Deadline::after(Duration::from_secs(60)));
+            change_before(&runner, &plan).await
+        };
+        widened("ERROR: target column size should be different").await.unwrap();
+        let error = widened("ERROR: cannot alter column \"a\"").await.unwrap_err();
+        assert!(error.to_string().contains("cannot alter column"), "{error}");
+    }
+}

@@ -76,3 +76,72 @@ pub(crate) fn all_steps(segments: &[Segment]) -> Manifest {
     }
     all
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use re_dms_plan::{Catalog, CopySettings, TableLog};
+    use re_dms_shared::manifest::{SchemaChange, Step, TableChange};
+
+    use super::super::tests::manifest;
+    use super::*;
+    use crate::fake::load_step;
+
+    fn load(number: u32, table: &str, bytes: u64) -> Step {
+        let mut step = load_step(number, table, "c".into());
+        if let Action::Load(load) = &mut step.action {
+            load.files[0].bytes = bytes;
+        }
+        step
+    }
+
+    fn change(number: u32) -> Step {
+        let changes = vec![TableChange::Create];
+        let change = SchemaChange { before: None, changes, unproven: Vec::new(), hold: false };
+        Step { action: Action::Schema(change), ..load_step(number, "t", "c".into()) }
+    }
+
+    /// How many go together of segments with these steps.
+    fn together(segments: &[Vec<Step>]) -> usize {
+        let manifests: Vec<_> = (1..)
+            .zip(segments)
+            .map(|(seq, steps)| Manifest { steps: steps.clone(), ..manifest(seq) })
+            .collect();
+        let sums: Vec<_> = manifests.iter().map(|manifest| format!("sha{}", manifest.seq)).collect();
+        let staged = manifests.iter().zip(&sums).map(|(manifest, manifest_sha256)| StagedSegment {
+            manifest,
+            manifest_sha256,
+            bucket: "b",
+            manifest_key: "k",
+        });
+        let (segments, copy, catalog) =
+            (staged.collect::<Vec<_>>(), CopySettings::default(), Catalog::default());
+        let log = TableLog::new(SystemTime::UNIX_EPOCH, "E", 1);
+        fitting(&plan::Input { segments: &segments, copy: &copy, catalog: &catalog, log: &log })
+    }
+
+    #[test]
+    fn small_segments_go_together_up_to_a_batch() {
+        let small = vec![load(1, "t", 1)];
+        assert_eq!(together(&[small.clone(), small.clone(), small.clone()]), 3);
+        // One statement to lock, one to guard, one to record, and five for the first load of each table.
+        let four: Vec<_> = (1..=4).map(|number| load(number, &format!("t{number}"), 1)).collect();
+        assert_eq!(together(&vec![four; 5]), 2);
+    }
+
+    #[test]
+    fn large_ones_do_not() {
+        let large = vec![load(1, "t", 40 << 20)];
+        assert_eq!(together(&[large.clone(), large]), 1);
+        let half = vec![load(1, "t", 32 << 20)];
+        assert_eq!(together(&[half.clone(), half.clone(), half]), 2);
+    }
+
+    #[test]
+    fn a_change_comes_first_and_alone() {
+        let small = vec![load(1, "t", 1)];
+        assert_eq!(together(&[small.clone(), vec![change(1), load(2, "t", 1)], small.clone()]), 1);
+        assert_eq!(together(&[vec![change(1)], small]), 1);
+    }
+}

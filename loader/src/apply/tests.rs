@@ -8,7 +8,7 @@ use crate::statements::Cell;
 
 const KEY: &str = "re_dms/main/E/segments/000000000002/manifest.json";
 
-fn manifest(seq: u64) -> Manifest {
+pub(super) fn manifest(seq: u64) -> Manifest {
     Manifest {
         format: 1,
         stream: "main".into(),
@@ -252,4 +252,24 @@ async fn a_segment_that_redshift_forgot_is_loaded_again() {
         state.world.ledger = Some(Vec::new());
         state.world.inserted.clear();
     }
+}
+
+#[tokio::test]
+async fn no_more_manifests_are_held_than_may_go_together() {
+    let objects = FakeObjects::default();
+    let mut messages = Vec::new();
+    for seq in 1..=10 {
+        let predecessor = messages.last().map(|before: &SegmentStaged| Predecessor {
+            seq: before.seq,
+            sha256: before.manifest_sha256.clone(),
+        });
+        let steps = (1..=15).map(|number| load_step(number, "t", format!("{number}"))).collect();
+        let (message, json) = message(&Manifest { predecessor, steps, ..manifest(seq) });
+        let manifest_key = KEY.replace("02/", &format!("{seq:02}/"));
+        objects.0.lock().unwrap().insert(manifest_key.clone(), json);
+        messages.push(SegmentStaged { manifest_key, ..message });
+    }
+    let loader = Loader::new(FakeApi::default(), objects, ApplySettings::default());
+    let held = loader.segments(&messages).await.unwrap();
+    assert_eq!(held.len(), 3, "45 steps are more than a batch has statements");
 }

@@ -31,7 +31,7 @@ fn waiting(steps: Vec<(Table, Action)>) -> Vec<String> {
     waiting.keys().map(ToString::to_string).collect()
 }
 
-/// The SQL that changes tables, as far as it names them: a list, which nobody may take for statements.
+/// The SQL that changes tables.
 fn replayed(skipped: &[SkippedSegment<'_>], catalog: &Catalog) -> String {
     let (log, copy) = (log_with_quarantine(), CopySettings::default());
     let replay = Replay { skipped, ends: &[], approved: false, copy: &copy, catalog, log: &log };
@@ -42,7 +42,6 @@ fn replayed(skipped: &[SkippedSegment<'_>], catalog: &Catalog) -> String {
         .iter()
         .map(|statement| statement.sql.as_str())
         .filter(|sql| verbs.iter().any(|verb| sql.starts_with(verb)) && !sql.contains("tables_main"))
-        .map(|sql| format!("- {}", sql.split_once(" SELECT").map_or(sql, |(insert, _)| insert)))
         .collect();
     sql.join("\n")
 }

@@ -74,8 +74,8 @@ fn changes_only(steps: Vec<(Table, Action)>, catalog: &Catalog) -> String {
     if lines.is_empty() { "-- nothing".into() } else { lines.join("\n") }
 }
 
-#[test]
-fn every_change() {
+/// What each change comes to, under a heading of its own.
+pub(super) fn golden() -> String {
     let t = shape("t", &[("id", "BIGINT"), ("a", "VARCHAR(40)"), ("b", "INTEGER")]);
     let with = |more: &[(&str, &str)]| {
         let kept = [("id", "BIGINT"), ("a", "VARCHAR(40)"), ("b", "INTEGER")];
@@ -196,7 +196,12 @@ fn every_change() {
         let catalog = if created { Catalog::default() } else { catalog_of(&[before]) };
         format!("-- {title}\n{}\n", changes_only(vec![step], &catalog))
     });
-    insta::assert_snapshot!(golden.collect::<Vec<_>>().join("\n"));
+    golden.collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn every_change() {
+    insta::assert_snapshot!(golden());
 }
 
 #[test]

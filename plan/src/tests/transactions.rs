@@ -27,6 +27,21 @@ fn what_a_batch_does_not_hold_is_staged_before() {
 }
 
 #[test]
+fn a_batch_holds_forty_statements_and_no_more() {
+    // Eight loads of four statements each, three around them, and deletes of all rows of one each.
+    let statements = |truncates: usize| {
+        let loads = (1..=8).map(|n| (table(&format!("t{n}"), orders().columns), inserts(1)));
+        let truncated =
+            (1..=truncates).map(|n| (table(&format!("e{n}"), orders().columns), Action::Truncate));
+        let manifest = manifest(loads.chain(truncated).collect());
+        let plan = plan_with(&manifest, &complete_catalog(&manifest)).unwrap();
+        (plan.is_one_batch(), plan.statements.len())
+    };
+    assert_eq!(statements(5), (true, 40));
+    assert!(!statements(6).0, "41 are too many");
+}
+
+#[test]
 fn large_loads_are_staged_before() {
     let large = |bytes| {
         let mut action = load(RowCounts { replaces: 2, ..RowCounts::default() }, Vec::new());

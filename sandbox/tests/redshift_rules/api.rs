@@ -5,6 +5,7 @@ use std::time::Duration;
 use aws_sdk_redshiftdata::types::{SqlParameter, StatementStatusString, StatusString, SubStatementData};
 
 use crate::client::{Api, BUCKET, DATABASE, refusal};
+use crate::injections;
 use crate::stand_in::Servers;
 
 type Outcome = (u8, &'static str, Result<(), String>);
@@ -12,6 +13,7 @@ type Outcome = (u8, &'static str, Result<(), String>);
 /// Every case of this file.
 pub(crate) async fn all(servers: &Servers, api: &Api) -> Vec<Outcome> {
     vec![
+        (8, "tables have at most 1600 columns", wide_tables(api).await),
         (16, "statements have at most 100 KB", long_statements(api).await),
         (18, "manifests", manifests(api).await),
         (21, "tables and files that are not there", nothing_to_load(api).await),
@@ -24,6 +26,7 @@ pub(crate) async fn all(servers: &Servers, api: &Api) -> Vec<Outcome> {
         (23, "what is remembered, and how long", memory(servers).await),
         (23, "what the documents leave open", open_points(servers).await),
         (24, "faults", faults(servers).await),
+        (24, "each injection, both ways", injections::all(servers).await),
     ]
 }
 
@@ -45,6 +48,15 @@ fn fails<T>(result: Result<T, String>, words: &str) -> Result<(), String> {
         Err(error) if error.contains(words) => Ok(()),
         Err(error) => Err(format!("{error:?} does not hold {words:?}")),
     }
+}
+
+async fn wide_tables(api: &Api) -> Result<(), String> {
+    let sql = |columns: usize| {
+        let columns: Vec<_> = (0..columns).map(|number| format!("c{number} INT")).collect();
+        format!("CREATE TABLE wide (\"id\" INT, {})", columns.join(", "))
+    };
+    fails(api.run(&sql(1600)).await, "1600 columns")?;
+    api.run(&sql(1599)).await.map(drop)
 }
 
 async fn long_statements(api: &Api) -> Result<(), String> {

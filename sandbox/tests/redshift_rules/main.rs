@@ -8,6 +8,7 @@ mod client;
 mod copy;
 mod ddl;
 mod dml;
+mod injections;
 mod isolation;
 #[path = "../stand_in/mod.rs"]
 mod stand_in;

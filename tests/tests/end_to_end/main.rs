@@ -5,6 +5,7 @@ mod cases;
 mod chunks;
 mod contract;
 mod destroy;
+mod detectors;
 mod exact;
 mod exactly_once;
 mod failover;

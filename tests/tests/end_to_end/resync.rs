@@ -136,7 +136,7 @@ fn try_tables(sandbox: &Sandbox, arguments: &[&str]) -> Result<(bool, String)> {
 }
 
 /// Waits until nothing is to be read anew, needs to be, or waits for being loaded.
-async fn wait_until_healed(sandbox: &Sandbox) -> Result<()> {
+pub(super) async fn wait_until_healed(sandbox: &Sandbox) -> Result<()> {
     let started = Instant::now();
     loop {
         let status = sandbox.capture_status()?;
@@ -151,7 +151,7 @@ async fn wait_until_healed(sandbox: &Sandbox) -> Result<()> {
 }
 
 /// How often the capture said it.
-fn said(sandbox: &Sandbox, what: &str) -> Result<usize> {
+pub(super) fn said(sandbox: &Sandbox, what: &str) -> Result<usize> {
     Ok(std::fs::read_to_string(sandbox.text("capture_log")?)?.matches(what).count())
 }
 
@@ -360,7 +360,7 @@ async fn wait_for(
     }
 }
 
-async fn wait_for_rows(sandbox: &Sandbox, table: &str, rows: i64) -> Result<()> {
+pub(super) async fn wait_for_rows(sandbox: &Sandbox, table: &str, rows: i64) -> Result<()> {
     let warehouse = sandbox.warehouse().await?;
     let started = Instant::now();
     loop {

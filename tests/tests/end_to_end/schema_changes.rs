@@ -10,7 +10,7 @@ use tokio_postgres::Client;
 
 /// Who tells of changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Detector {
+pub(super) enum Detector {
     /// Relation messages, and the catalog.
     Catalog,
     /// The event trigger.
@@ -40,56 +40,142 @@ const TABLES: &str = r#"
     INSERT INTO parts SELECT g, 1 + g % 2, 'old' FROM generate_series(1, 5) g;
 "#;
 
+/// A row of the table in `docs/schema-changes.md`, by a part of its name, and statements for it; what has none goes with
+/// what is above it.
+pub(super) type Change = (&'static str, &'static str);
+
 /// Statements that are sent one by one, as people do.
-const CHANGES: &[&str] = &[
-    "ALTER TABLE adds ADD n int, ADD i int DEFAULT 7, ADD t text DEFAULT 'it''s \"new\", \\ äö', ADD s varchar(10) DEFAULT '', ADD b boolean DEFAULT true",
-    "ALTER TABLE adds ADD nu numeric(10,3) DEFAULT 1.50, ADD nx numeric DEFAULT 1e-10, ADD f float8 DEFAULT 0.1, ADD d date DEFAULT '2020-02-29', ADD j jsonb DEFAULT '{\"a\": [1, null, \"x\"]}', ADD x bytea DEFAULT '\\x00ff', ADD a text[] DEFAULT '{a,NULL,\"b c\"}', ADD m money DEFAULT 12.5",
-    "ALTER TABLE adds ADD at timestamptz DEFAULT now(), ADD later int; ALTER TABLE adds ALTER later SET DEFAULT 9",
-    "INSERT INTO adds (id) VALUES (6); UPDATE adds SET v = 'new' WHERE id = 1",
-    "ALTER TABLE several DROP v, ADD x int DEFAULT 1, DROP w, ADD y text",
-    "INSERT INTO several VALUES (6, 2, 'y'); UPDATE several SET y = 'z' WHERE id < 3",
-    "ALTER TABLE again DROP b; ALTER TABLE again ADD b int DEFAULT 5; ALTER TABLE again DROP c",
-    "ALTER TABLE again ADD c text",
-    "UPDATE again SET a = 0 WHERE id = 2; INSERT INTO again VALUES (6, 6, 6, 'six')",
-    "ALTER TABLE names RENAME a TO first; ALTER TABLE names RENAME b TO \"Second\"",
-    "UPDATE names SET first = 10 WHERE id = 1; INSERT INTO names VALUES (6, 6, 'six')",
-    "ALTER TABLE names RENAME \"C\" TO c; ALTER TABLE names RENAME first TO a",
-    "INSERT INTO names VALUES (7, 7, 'seven')",
-    "BEGIN; ALTER TABLE swaps RENAME a TO x; ALTER TABLE swaps RENAME b TO a; ALTER TABLE swaps RENAME x TO b; INSERT INTO swaps VALUES (6, 60, 66); COMMIT",
-    "ALTER TABLE heir DROP a; ALTER TABLE heir RENAME b TO a",
-    "INSERT INTO heir VALUES (6, 6)",
-    "ALTER TABLE types ALTER vc TYPE varchar(50), ALTER n TYPE numeric(8,4), ALTER i TYPE bigint",
-    "INSERT INTO types VALUES (6, repeat('ä', 50), 1234.5678, 5000000000, true, '2020-01-01', NULL, 'x')",
-    "ALTER TABLE types ALTER bo TYPE text, ALTER d TYPE timestamp, ALTER u TYPE text, ALTER vt TYPE text, ALTER i TYPE numeric",
-    "INSERT INTO types VALUES (7, 'x', 1, 1e20, 'yes', '2020-01-01 12:00', 'no uuid', repeat('long', 1000))",
-    "ALTER TABLE keys DROP CONSTRAINT keys_pkey; ALTER TABLE keys ADD PRIMARY KEY (k); ALTER TABLE keys ALTER id DROP NOT NULL, ALTER v SET DEFAULT 'd'",
-    "INSERT INTO keys VALUES (NULL, 6); UPDATE keys SET v = 'by k' WHERE k = -3; DELETE FROM keys WHERE k = -4",
-    "ALTER TABLE keys REPLICA IDENTITY FULL; UPDATE keys SET v = 'full' WHERE k = -1",
-    "ALTER TABLE \"Named\" RENAME TO called; INSERT INTO called VALUES (6, 'new')",
-    "CREATE SCHEMA sales; ALTER TABLE moved SET SCHEMA sales; INSERT INTO sales.moved VALUES (6, 'new')",
-    "DROP TABLE remade; CREATE TABLE remade (id int PRIMARY KEY, other date); INSERT INTO remade VALUES (1, '2020-01-01')",
-    "BEGIN; ALTER TABLE this RENAME TO x; ALTER TABLE that RENAME TO this; ALTER TABLE x RENAME TO that; INSERT INTO this VALUES (6, 'this', 6); INSERT INTO that VALUES (6, 'that'); COMMIT",
-    "BEGIN; INSERT INTO middle VALUES (6, 6, 6); UPDATE middle SET a = 0 WHERE id = 1; ALTER TABLE middle DROP b; ALTER TABLE middle ADD b int DEFAULT 8; INSERT INTO middle VALUES (7, 7, 7); UPDATE middle SET a = 2 WHERE id = 1; DELETE FROM middle WHERE id = 2; COMMIT",
-    "BEGIN; ALTER TABLE back ADD b int DEFAULT 1; INSERT INTO back VALUES (6, 6, 6); ROLLBACK; BEGIN; INSERT INTO back VALUES (7, 7); SAVEPOINT s; ALTER TABLE back DROP a; INSERT INTO back VALUES (8); ROLLBACK TO s; INSERT INTO back VALUES (9, 9); COMMIT",
-    "ALTER TABLE parts ADD n int DEFAULT 3; CREATE TABLE part3 PARTITION OF parts FOR VALUES IN (3); INSERT INTO parts VALUES (6, 3, 'new')",
-    "ALTER TABLE parts RENAME v TO w; UPDATE parts SET w = 'newer' WHERE p = 1",
-    "CREATE TABLE derived AS SELECT * FROM adds; INSERT INTO derived SELECT * FROM adds; SELECT id, v INTO selected FROM adds",
-    "ALTER TABLE derived ADD more int DEFAULT 1; INSERT INTO derived (id) VALUES (100)",
+pub(super) const CHANGES: &[Change] = &[
+    (
+        "ADD COLUMN",
+        "ALTER TABLE adds ADD n int, ADD i int DEFAULT 7, ADD t text DEFAULT 'it''s \"new\", \\ äö', ADD s varchar(10) DEFAULT '', ADD b boolean DEFAULT true",
+    ),
+    (
+        "with a constant default",
+        "ALTER TABLE adds ADD nu numeric(10,3) DEFAULT 1.50, ADD nx numeric DEFAULT 1e-10, ADD f float8 DEFAULT 0.1, ADD d date DEFAULT '2020-02-29', ADD j jsonb DEFAULT '{\"a\": [1, null, \"x\"]}', ADD x bytea DEFAULT '\\x00ff', ADD a text[] DEFAULT '{a,NULL,\"b c\"}', ADD m money DEFAULT 12.5",
+    ),
+    (
+        "`now()` included",
+        "ALTER TABLE adds ADD at timestamptz DEFAULT now(), ADD later int; ALTER TABLE adds ALTER later SET DEFAULT 9",
+    ),
+    ("", "INSERT INTO adds (id) VALUES (6); UPDATE adds SET v = 'new' WHERE id = 1"),
+    ("several in one command", "ALTER TABLE several DROP v, ADD x int DEFAULT 1, DROP w, ADD y text"),
+    ("", "INSERT INTO several VALUES (6, 2, 'y'); UPDATE several SET y = 'z' WHERE id < 3"),
+    (
+        "drop and add under one name",
+        "ALTER TABLE again DROP b; ALTER TABLE again ADD b int DEFAULT 5; ALTER TABLE again DROP c",
+    ),
+    ("", "ALTER TABLE again ADD c text"),
+    ("", "UPDATE again SET a = 0 WHERE id = 2; INSERT INTO again VALUES (6, 6, 6, 'six')"),
+    (
+        "DROP COLUMN, RENAME COLUMN",
+        "ALTER TABLE names RENAME a TO first; ALTER TABLE names RENAME b TO \"Second\"",
+    ),
+    ("", "UPDATE names SET first = 10 WHERE id = 1; INSERT INTO names VALUES (6, 6, 'six')"),
+    ("", "ALTER TABLE names RENAME \"C\" TO c; ALTER TABLE names RENAME first TO a"),
+    ("", "INSERT INTO names VALUES (7, 7, 'seven')"),
+    (
+        "renames in a circle",
+        "BEGIN; ALTER TABLE swaps RENAME a TO x; ALTER TABLE swaps RENAME b TO a; ALTER TABLE swaps RENAME x TO b; INSERT INTO swaps VALUES (6, 60, 66); COMMIT",
+    ),
+    ("a rename to a name just dropped", "ALTER TABLE heir DROP a; ALTER TABLE heir RENAME b TO a"),
+    ("", "INSERT INTO heir VALUES (6, 6)"),
+    (
+        "a longer VARCHAR or numeric",
+        "ALTER TABLE types ALTER vc TYPE varchar(50), ALTER n TYPE numeric(8,4), ALTER i TYPE bigint",
+    ),
+    (
+        "",
+        "INSERT INTO types VALUES (6, repeat('ä', 50), 1234.5678, 5000000000, true, '2020-01-01', NULL, 'x')",
+    ),
+    (
+        "rows anew, without USING",
+        "ALTER TABLE types ALTER bo TYPE text, ALTER d TYPE timestamp, ALTER u TYPE text, ALTER vt TYPE text, ALTER i TYPE numeric",
+    ),
+    (
+        "",
+        "INSERT INTO types VALUES (7, 'x', 1, 1e20, 'yes', '2020-01-01 12:00', 'no uuid', repeat('long', 1000))",
+    ),
+    (
+        "primary key",
+        "ALTER TABLE keys DROP CONSTRAINT keys_pkey; ALTER TABLE keys ADD PRIMARY KEY (k); ALTER TABLE keys ALTER id DROP NOT NULL, ALTER v SET DEFAULT 'd'",
+    ),
+    (
+        "",
+        "INSERT INTO keys VALUES (NULL, 6); UPDATE keys SET v = 'by k' WHERE k = -3; DELETE FROM keys WHERE k = -4",
+    ),
+    ("replica identity", "ALTER TABLE keys REPLICA IDENTITY FULL; UPDATE keys SET v = 'full' WHERE k = -1"),
+    ("RENAME TO", "ALTER TABLE \"Named\" RENAME TO called; INSERT INTO called VALUES (6, 'new')"),
+    (
+        "SET SCHEMA",
+        "CREATE SCHEMA sales; ALTER TABLE moved SET SCHEMA sales; INSERT INTO sales.moved VALUES (6, 'new')",
+    ),
+    (
+        "DROP TABLE",
+        "DROP TABLE remade; CREATE TABLE remade (id int PRIMARY KEY, other date); INSERT INTO remade VALUES (1, '2020-01-01')",
+    ),
+    (
+        "names that go round",
+        "BEGIN; ALTER TABLE this RENAME TO x; ALTER TABLE that RENAME TO this; ALTER TABLE x RENAME TO that; INSERT INTO this VALUES (6, 'this', 6); INSERT INTO that VALUES (6, 'that'); COMMIT",
+    ),
+    (
+        "",
+        "BEGIN; INSERT INTO middle VALUES (6, 6, 6); UPDATE middle SET a = 0 WHERE id = 1; ALTER TABLE middle DROP b; ALTER TABLE middle ADD b int DEFAULT 8; INSERT INTO middle VALUES (7, 7, 7); UPDATE middle SET a = 2 WHERE id = 1; DELETE FROM middle WHERE id = 2; COMMIT",
+    ),
+    (
+        "DDL that is rolled back",
+        "BEGIN; ALTER TABLE back ADD b int DEFAULT 1; INSERT INTO back VALUES (6, 6, 6); ROLLBACK; BEGIN; INSERT INTO back VALUES (7, 7); SAVEPOINT s; ALTER TABLE back DROP a; INSERT INTO back VALUES (8); ROLLBACK TO s; INSERT INTO back VALUES (9, 9); COMMIT",
+    ),
+    (
+        "",
+        "ALTER TABLE parts ADD n int DEFAULT 3; CREATE TABLE part3 PARTITION OF parts FOR VALUES IN (3); INSERT INTO parts VALUES (6, 3, 'new')",
+    ),
+    ("", "ALTER TABLE parts RENAME v TO w; UPDATE parts SET w = 'newer' WHERE p = 1"),
+    (
+        "CREATE TABLE AS, SELECT INTO",
+        "CREATE TABLE derived AS SELECT * FROM adds; INSERT INTO derived SELECT * FROM adds; SELECT id, v INTO selected FROM adds",
+    ),
+    ("", "ALTER TABLE derived ADD more int DEFAULT 1; INSERT INTO derived (id) VALUES (100)"),
 ];
 
 /// Several changes of one table between two looks at it.
-const WHILE_DOWN: &[&str] = &[
-    "ALTER TABLE again RENAME a TO z; ALTER TABLE again ADD a int DEFAULT 4; INSERT INTO again (id, a) VALUES (20, 20)",
-    "ALTER TABLE names DROP c; INSERT INTO names VALUES (20, 20); ALTER TABLE names ADD c text DEFAULT 'c'; INSERT INTO names VALUES (21, 21)",
-    "INSERT INTO several VALUES (20, 20, 'y'); ALTER TABLE several RENAME y TO z; INSERT INTO several VALUES (21, 21, 'z'); ALTER TABLE several DROP x; INSERT INTO several VALUES (22, 'z')",
-    "INSERT INTO called VALUES (20, 'called'); ALTER TABLE called RENAME TO renamed; INSERT INTO renamed VALUES (21, 'renamed'); CREATE TABLE called (id int PRIMARY KEY); INSERT INTO called VALUES (1)",
-    "INSERT INTO remade VALUES (20, '2020-01-01'); DROP TABLE remade; CREATE TABLE remade (id int PRIMARY KEY); INSERT INTO remade VALUES (5)",
-    "INSERT INTO back VALUES (20, 20); ALTER TABLE back ADD b int DEFAULT 1; INSERT INTO back VALUES (21, 21)",
+pub(super) const WHILE_DOWN: &[Change] = &[
+    (
+        "DDL while the capture was down",
+        "ALTER TABLE again RENAME a TO z; ALTER TABLE again ADD a int DEFAULT 4; INSERT INTO again (id, a) VALUES (20, 20)",
+    ),
+    (
+        "",
+        "ALTER TABLE names DROP c; INSERT INTO names VALUES (20, 20); ALTER TABLE names ADD c text DEFAULT 'c'; INSERT INTO names VALUES (21, 21)",
+    ),
+    (
+        "",
+        "INSERT INTO several VALUES (20, 20, 'y'); ALTER TABLE several RENAME y TO z; INSERT INTO several VALUES (21, 21, 'z'); ALTER TABLE several DROP x; INSERT INTO several VALUES (22, 'z')",
+    ),
+    (
+        "",
+        "INSERT INTO called VALUES (20, 'called'); ALTER TABLE called RENAME TO renamed; INSERT INTO renamed VALUES (21, 'renamed'); CREATE TABLE called (id int PRIMARY KEY); INSERT INTO called VALUES (1)",
+    ),
+    (
+        "",
+        "INSERT INTO remade VALUES (20, '2020-01-01'); DROP TABLE remade; CREATE TABLE remade (id int PRIMARY KEY); INSERT INTO remade VALUES (5)",
+    ),
+    (
+        "",
+        "INSERT INTO back VALUES (20, 20); ALTER TABLE back ADD b int DEFAULT 1; INSERT INTO back VALUES (21, 21)",
+    ),
 ];
 
 async fn one_by_one(source: &Client, statements: &[&str]) -> Result<()> {
     for statement in statements {
         source.batch_execute(statement).await?;
+    }
+    Ok(())
+}
+
+async fn in_order(source: &Client, changes: &[Change]) -> Result<()> {
+    for (_, statements) in changes {
+        source.batch_execute(statements).await?;
     }
     Ok(())
 }
@@ -114,7 +200,7 @@ async fn columns(client: &Client, condition: &str) -> Result<BTreeSet<String>> {
     Ok(client.query(&sql, &[]).await?.iter().map(|row| row.get(0)).collect())
 }
 
-fn install(sandbox: &Sandbox, argument: &str) -> Result<()> {
+pub(super) fn install(sandbox: &Sandbox, argument: &str) -> Result<()> {
     let output = run("re_dms", &["init", argument, "--config", sandbox.text("capture_config")?])?;
     ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     Ok(())
@@ -139,7 +225,7 @@ async fn follow(detector: Detector) -> Result<()> {
     if detector == Detector::Trigger {
         install(&sandbox, "--ddl-trigger")?;
     }
-    one_by_one(&source, CHANGES).await?;
+    in_order(&source, CHANGES).await?;
     is_followed(&sandbox, &source).await?;
     // Without the trigger nobody knows whether there was a USING; with it the table is told apart from one that had one.
     let tables: Vec<_> = marked(&sandbox)?.into_iter().map(|(table, _)| table).collect();
@@ -147,7 +233,7 @@ async fn follow(detector: Detector) -> Result<()> {
     ensure!(tables == expected, "{tables:?}");
 
     sandbox.kill_capture()?;
-    one_by_one(&source, WHILE_DOWN).await?;
+    in_order(&source, WHILE_DOWN).await?;
     sandbox.up_again()?;
     is_followed(&sandbox, &source).await?;
 

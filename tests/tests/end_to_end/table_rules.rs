@@ -126,33 +126,35 @@ const POLICIES: &str = r#"
     [source]
     look_interval = "1s"
     [[tables]]
-    match = "public.keeps"
+    match = "public.keeps*"
     dropped_columns = "keep"
     dropped_tables = "keep"
     [[tables]]
-    match = "public.ignores"
+    match = "public.ignores*"
     schema_changes = "ignore"
     resync = "manual"
     [[tables]]
-    match = "public.holds"
+    match = "public.holds*"
     schema_changes = "hold"
 "#;
 
-async fn one_by_one(source: &Client, statements: &[&str]) -> Result<()> {
+/// About the table that is called `{t}` in them.
+async fn one_by_one(source: &Client, table: &str, statements: &[&str]) -> Result<()> {
     for statement in statements {
-        source.batch_execute(statement).await?;
+        source.batch_execute(&statement.replace("{t}", table)).await?;
     }
     Ok(())
 }
 
 /// What is dropped stays, with what it held.
-async fn keep(sandbox: &Sandbox, source: &Client) -> Result<()> {
+async fn keep(sandbox: &Sandbox, source: &Client, table: &str) -> Result<()> {
     let warehouse = sandbox.warehouse().await?;
     one_by_one(
         source,
+        table,
         &[
-            "CREATE TABLE keeps (id int PRIMARY KEY, a text, b int); INSERT INTO keeps SELECT g, 'old' || g, g FROM generate_series(1, 4) g",
-            "ALTER TABLE keeps ADD d int DEFAULT 5; UPDATE keeps SET b = 0 WHERE id = 1",
+            "CREATE TABLE {t} (id int PRIMARY KEY, a text, b int); INSERT INTO {t} SELECT g, 'old' || g, g FROM generate_series(1, 4) g",
+            "ALTER TABLE {t} ADD d int DEFAULT 5; UPDATE {t} SET b = 0 WHERE id = 1",
         ],
     )
     .await?;
@@ -160,133 +162,144 @@ async fn keep(sandbox: &Sandbox, source: &Client) -> Result<()> {
     sandbox.wait_and_compare()?;
     one_by_one(
         source,
+        table,
         &[
-            "ALTER TABLE keeps DROP a, DROP d; UPDATE keeps SET b = 10 WHERE id = 1; DELETE FROM keeps WHERE id = 2; INSERT INTO keeps VALUES (5, 5)",
+            "ALTER TABLE {t} DROP a, DROP d; UPDATE {t} SET b = 10 WHERE id = 1; DELETE FROM {t} WHERE id = 2; INSERT INTO {t} VALUES (5, 5)",
         ],
     )
     .await?;
     sandbox.wait_and_compare()?;
-    let kept =
-        "SELECT concat_ws(':', id, b, COALESCE(a, '-'), COALESCE(d::text, '-')) FROM keeps ORDER BY id";
-    let found = rows(&warehouse, kept).await?;
+    let kept = format!(
+        "SELECT concat_ws(':', id, b, COALESCE(a, '-'), COALESCE(d::text, '-')) FROM {table} ORDER BY id"
+    );
+    let found = rows(&warehouse, &kept).await?;
     ensure!(found == "1:10:old1:5 3:3:old3:5 4:4:old4:5 5:5:-:-", "{found}");
     // A new column of the name is another one.
     one_by_one(
         source,
+        table,
         &[
-            "ALTER TABLE keeps ADD a int DEFAULT 7; UPDATE keeps SET b = 30 WHERE id = 3; INSERT INTO keeps VALUES (6, 6, 6)",
-            "ALTER TABLE keeps RENAME b TO d; UPDATE keeps SET d = 40 WHERE id = 4",
+            "ALTER TABLE {t} ADD a int DEFAULT 7; UPDATE {t} SET b = 30 WHERE id = 3; INSERT INTO {t} VALUES (6, 6, 6)",
+            "ALTER TABLE {t} RENAME b TO d; UPDATE {t} SET d = 40 WHERE id = 4",
         ],
     )
     .await?;
     sandbox.wait_and_compare()?;
-    let kept = "SELECT concat_ws(':', id, d, a, COALESCE(re_dms_kept_2_a, '-'), COALESCE(re_dms_kept_4_d::text, '-')) \
-                FROM keeps ORDER BY id";
-    let found = rows(&warehouse, kept).await?;
+    let kept = format!(
+        "SELECT concat_ws(':', id, d, a, COALESCE(re_dms_kept_2_a, '-'), COALESCE(re_dms_kept_4_d::text, '-')) \
+                FROM {table} ORDER BY id"
+    );
+    let found = rows(&warehouse, &kept).await?;
     ensure!(found == "1:10:7:old1:5 3:30:7:old3:5 4:40:7:old4:5 5:5:7:-:- 6:6:6:-:-", "{found}");
     // So is a new table.
-    let oid: u32 = source.query_one("SELECT 'keeps'::regclass::oid", &[]).await?.get(0);
-    source
-        .batch_execute("DROP TABLE keeps; CREATE TABLE keeps (id int PRIMARY KEY, z text); INSERT INTO keeps VALUES (1, 'z')")
-        .await?;
+    let oid: u32 = source.query_one(&format!("SELECT '{table}'::regclass::oid"), &[]).await?.get(0);
+    one_by_one(
+        source,
+        table,
+        &["DROP TABLE {t}; CREATE TABLE {t} (id int PRIMARY KEY, z text); INSERT INTO {t} VALUES (1, 'z')"],
+    )
+    .await?;
     sandbox.wait_and_compare()?;
-    ensure!(columns(&warehouse, "public.keeps").await? == "id z");
+    ensure!(columns(&warehouse, &format!("public.{table}")).await? == "id z");
     let found =
-        rows(&warehouse, &format!("SELECT id::text FROM re_dms_kept_{oid}_keeps ORDER BY id")).await?;
+        rows(&warehouse, &format!("SELECT id::text FROM re_dms_kept_{oid}_{table} ORDER BY id")).await?;
     ensure!(found == "1 3 4 5 6", "{found}");
     Ok(())
 }
 
 /// Redshift's table stays as it is, as long as values fit.
-async fn ignore(sandbox: &mut Sandbox, source: &Client) -> Result<()> {
+async fn ignore(sandbox: &mut Sandbox, source: &Client, table: &str) -> Result<()> {
     let warehouse = sandbox.warehouse().await?;
     one_by_one(
         source,
+        table,
         &[
-            "CREATE TABLE ignores (id int PRIMARY KEY, a bigint, b int); INSERT INTO ignores VALUES (1, 1, 1), (2, 2, 2)",
-            "ALTER TABLE ignores ADD c text; INSERT INTO ignores VALUES (3, 3, 3, 'three')",
-            "ALTER TABLE ignores RENAME a TO x; ALTER TABLE ignores DROP b; UPDATE ignores SET x = 20, c = 'two' WHERE id = 2",
-            "ALTER TABLE ignores ALTER x TYPE int; INSERT INTO ignores VALUES (4, 4, 'four')",
+            "CREATE TABLE {t} (id int PRIMARY KEY, a bigint, b int); INSERT INTO {t} VALUES (1, 1, 1), (2, 2, 2)",
+            "ALTER TABLE {t} ADD c text; INSERT INTO {t} VALUES (3, 3, 3, 'three')",
+            "ALTER TABLE {t} RENAME a TO x; ALTER TABLE {t} DROP b; UPDATE {t} SET x = 20, c = 'two' WHERE id = 2",
+            "ALTER TABLE {t} ALTER x TYPE int; INSERT INTO {t} VALUES (4, 4, 'four')",
         ],
     )
     .await?;
     sandbox.wait(120)?;
     sandbox.restart_capture()?;
-    source
-        .batch_execute("INSERT INTO ignores VALUES (5, 5, 'five'); DELETE FROM ignores WHERE id = 4")
+    one_by_one(source, table, &["INSERT INTO {t} VALUES (5, 5, 'five'); DELETE FROM {t} WHERE id = 4"])
         .await?;
     sandbox.wait(120)?;
-    ensure!(columns(&warehouse, "public.ignores").await? == "a b id", "{}", sandbox.capture_log());
-    let found =
-        rows(&warehouse, "SELECT concat_ws(':', id, a, COALESCE(b::text, '-')) FROM ignores ORDER BY id")
-            .await?;
+    ensure!(columns(&warehouse, &format!("public.{table}")).await? == "a b id", "{}", sandbox.capture_log());
+    let found = rows(
+        &warehouse,
+        &format!("SELECT concat_ws(':', id, a, COALESCE(b::text, '-')) FROM {table} ORDER BY id"),
+    )
+    .await?;
     ensure!(found == "1:1:1 2:20:2 3:3:3 5:5:-", "{found}");
     // What does not fit into the old type can't be ignored: somebody has to say so.
-    source
-        .batch_execute("ALTER TABLE ignores ALTER x TYPE text; UPDATE ignores SET x = 'text' WHERE id = 5")
+    one_by_one(source, table, &["ALTER TABLE {t} ALTER x TYPE text; UPDATE {t} SET x = 'text' WHERE id = 5"])
         .await?;
     let held = held(sandbox).await?;
-    ensure!(held.contains("public.ignores") && held.contains("ADD COLUMN"), "{held}");
-    let (approved, said) = re_dms(sandbox, &["tables", "approve", "public.ignores"])?;
+    ensure!(held.contains(&format!("public.{table}")) && held.contains("ADD COLUMN"), "{held}");
+    let (approved, said) = re_dms(sandbox, &["tables", "approve", &format!("public.{table}")])?;
     ensure!(approved, "{said}\n{}", sandbox.capture_log());
     until(
         sandbox,
-        "SELECT concat_ws(':', id, x, COALESCE(b::text, '-'), COALESCE(c, '-')) FROM ignores ORDER BY id",
+        &format!(
+            "SELECT concat_ws(':', id, x, COALESCE(b::text, '-'), COALESCE(c, '-')) FROM {table} ORDER BY id"
+        ),
         "1:1:1:- 2:20:2:- 3:3:3:- 5:text:-:five",
     )
     .await?;
     let marked = sandbox.capture_status()?["needs_resync"].to_string();
-    ensure!(marked.contains("public.ignores") && marked.contains("was left out"), "{marked}");
-    source.batch_execute("DROP TABLE ignores").await?;
+    ensure!(marked.contains(&format!("public.{table}")) && marked.contains("was left out"), "{marked}");
+    one_by_one(source, table, &["DROP TABLE {t}"]).await?;
     Ok(())
 }
 
 /// A change waits for somebody, and the others do not.
-async fn hold(sandbox: &mut Sandbox, source: &Client) -> Result<()> {
+async fn hold(sandbox: &mut Sandbox, source: &Client, table: &str) -> Result<()> {
     let warehouse = sandbox.warehouse().await?;
     one_by_one(
         source,
+        table,
         &[
-            "CREATE TABLE holds (id int PRIMARY KEY, a text); INSERT INTO holds SELECT g, 'old' FROM generate_series(1, 3) g",
-            "CREATE TABLE goes (id int PRIMARY KEY); INSERT INTO holds VALUES (4, 'old')",
+            "CREATE TABLE {t} (id int PRIMARY KEY, a text); INSERT INTO {t} SELECT g, 'old' FROM generate_series(1, 3) g",
+            "CREATE TABLE goes_{t} (id int PRIMARY KEY); INSERT INTO {t} VALUES (4, 'old')",
         ],
     )
     .await?;
     sandbox.wait_and_compare()?;
-    source
-        .batch_execute("ALTER TABLE holds ADD c varchar(9) DEFAULT 'secret'; INSERT INTO holds VALUES (5, 'new'); INSERT INTO goes VALUES (1)")
-        .await?;
+    one_by_one(source, table, &["ALTER TABLE {t} ADD c varchar(9) DEFAULT 'secret'; INSERT INTO {t} VALUES (5, 'new'); INSERT INTO goes_{t} VALUES (1)"]).await?;
     let told = held(sandbox).await?;
     ensure!(
-        told.contains("public.holds") && told.contains("ADD COLUMN") && !told.contains("secret"),
+        told.contains(&format!("public.{table}")) && told.contains("ADD COLUMN") && !told.contains("secret"),
         "{told}"
     );
-    source
-        .batch_execute(
-            "INSERT INTO goes VALUES (2); ALTER TABLE holds DROP a; DELETE FROM holds WHERE id = 1",
-        )
-        .await?;
+    one_by_one(
+        source,
+        table,
+        &["INSERT INTO goes_{t} VALUES (2); ALTER TABLE {t} DROP a; DELETE FROM {t} WHERE id = 1"],
+    )
+    .await?;
     sandbox.wait(120)?;
-    ensure!(columns(&warehouse, "public.holds").await? == "a id");
-    ensure!(rows(&warehouse, "SELECT id::text FROM goes ORDER BY id").await? == "1 2");
+    ensure!(columns(&warehouse, &format!("public.{table}")).await? == "a id");
+    ensure!(rows(&warehouse, &format!("SELECT id::text FROM goes_{table} ORDER BY id")).await? == "1 2");
     sandbox.restart_capture()?;
     let (_, said) = re_dms(sandbox, &["plan"])?;
-    let add = said.find(r#"ALTER TABLE "public"."holds" ADD COLUMN "c" VARCHAR(36);"#);
-    let drop = said.find(r#"ALTER TABLE "public"."holds" DROP COLUMN "a";"#);
+    let add = said.find(&format!(r#"ALTER TABLE "public"."{table}" ADD COLUMN "c" VARCHAR(36);"#));
+    let drop = said.find(&format!(r#"ALTER TABLE "public"."{table}" DROP COLUMN "a";"#));
     ensure!(add.is_some() && add < drop && said.contains("held since segment"), "{said}");
-    let (resumed, said) = re_dms(sandbox, &["tables", "resume", "public.holds"])?;
-    ensure!(!resumed && said.contains("re_dms tables approve public.holds"), "{said}");
-    let (approved, said) = re_dms(sandbox, &["tables", "approve", "public.holds"])?;
+    let (resumed, said) = re_dms(sandbox, &["tables", "resume", &format!("public.{table}")])?;
+    ensure!(!resumed && said.contains(&format!("re_dms tables approve public.{table}")), "{said}");
+    let (approved, said) = re_dms(sandbox, &["tables", "approve", &format!("public.{table}")])?;
     ensure!(approved, "{said}\n{}", sandbox.capture_log());
     sandbox.wait_and_compare()?;
-    ensure!(columns(&warehouse, "public.holds").await? == "c id");
+    ensure!(columns(&warehouse, &format!("public.{table}")).await? == "c id");
     // Dropping it is a change, too.
-    source.batch_execute("DROP TABLE holds").await?;
+    one_by_one(source, table, &["DROP TABLE {t}"]).await?;
     let told = held(sandbox).await?;
     ensure!(told.contains("DROP TABLE"), "{told}");
-    let (approved, said) = re_dms(sandbox, &["tables", "approve", "public.holds"])?;
+    let (approved, said) = re_dms(sandbox, &["tables", "approve", &format!("public.{table}")])?;
     ensure!(approved, "{said}");
-    ensure!(columns(&warehouse, "public.holds").await?.is_empty());
+    ensure!(columns(&warehouse, &format!("public.{table}")).await?.is_empty());
     Ok(())
 }
 
@@ -294,6 +307,7 @@ async fn hold(sandbox: &mut Sandbox, source: &Client) -> Result<()> {
 async fn idle(sandbox: &mut Sandbox, source: &Client) -> Result<()> {
     one_by_one(
         source,
+        "",
         &[
             "CREATE TABLE idle (id int PRIMARY KEY, a int); INSERT INTO idle VALUES (1, 1)",
             "CREATE TABLE busy (id int PRIMARY KEY); INSERT INTO busy VALUES (1)",
@@ -316,6 +330,7 @@ async fn idle(sandbox: &mut Sandbox, source: &Client) -> Result<()> {
     sandbox.kill_capture()?;
     one_by_one(
         source,
+        "",
         &["ALTER TABLE idler ADD e date; DROP TABLE busy; CREATE TABLE unborn (id int PRIMARY KEY)"],
     )
     .await?;
@@ -351,8 +366,15 @@ async fn idle(sandbox: &mut Sandbox, source: &Client) -> Result<()> {
 async fn changes_are_kept_ignored_held_or_foreseen_as_the_tables_rules_say() -> Result<()> {
     let mut sandbox = Sandbox::up_with(POLICIES)?;
     let source = sandbox.source().await?;
-    keep(&sandbox, &source).await?;
-    ignore(&mut sandbox, &source).await?;
-    hold(&mut sandbox, &source).await?;
+    keep(&sandbox, &source, "keeps").await?;
+    ignore(&mut sandbox, &source, "ignores").await?;
+    hold(&mut sandbox, &source, "holds").await?;
+    let (installed, said) = re_dms(&sandbox, &["init", "--ddl-trigger"])?;
+    ensure!(installed, "{said}");
+    keep(&sandbox, &source, "keeps_too").await?;
+    ignore(&mut sandbox, &source, "ignores_too").await?;
+    hold(&mut sandbox, &source, "holds_too").await?;
+    let (removed, said) = re_dms(&sandbox, &["init", "--remove-ddl-trigger"])?;
+    ensure!(removed, "{said}");
     idle(&mut sandbox, &source).await
 }

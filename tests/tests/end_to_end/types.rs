@@ -20,7 +20,7 @@ const MADE: &str = r"
     CREATE TYPE floats AS RANGE (subtype = float8);";
 
 /// Types with values as PostgreSQL's input takes them. Each has NULL besides.
-const VALUES: &[(&str, &[&str])] = &[
+pub(super) const VALUES: &[(&str, &[&str])] = &[
     ("boolean", &["true", "false"]),
     ("smallint", &["-32768", "32767", "0"]),
     ("integer", &["-2147483648", "2147483647"]),
@@ -309,7 +309,10 @@ async fn every_type_makes_the_round_trip() -> Result<()> {
              INSERT INTO everything (id, c0) VALUES (1000, true);",
         )
         .await?;
+    let mood = VALUES.iter().position(|(name, _)| *name == "mood").unwrap();
+    source.batch_execute(&format!("INSERT INTO everything (id, c{mood}) VALUES (1001, 'new')")).await?;
     sandbox.wait_and_compare()?;
+    ensure!(value("mood", 1001).await?.as_deref() == Some("new"), "a label that is new needs no DDL");
     no_difference_is_found(&sandbox)?;
     let types: String = warehouse
         .query_one(

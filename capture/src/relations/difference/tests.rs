@@ -88,6 +88,24 @@ fn renames_drops_and_adds_go_by_number() {
 }
 
 #[test]
+fn another_key_is_a_change_where_redshift_declares_it() {
+    let keyed = |keys: [bool; 2], declared: bool| {
+        let mut columns = vec![column(1, "a", INT4, -1), column(2, "b", INT4, -1)];
+        columns.iter_mut().zip(keys).for_each(|(column, key)| column.key = key);
+        Table { layout: Layout { primary_key: declared, ..Layout::default() }, ..table("t", columns) }
+    };
+    let changes = |before, after: [bool; 2], declared| {
+        difference(&keyed(before, declared), &keyed(after, declared), unwritten()).changes
+    };
+    for after in [[false, true], [true, true], [false, false]] {
+        assert_eq!(changes([true, false], after, true), [TableChange::ChangeKey], "{after:?}");
+        assert_eq!(changes([true, false], after, false), [], "nothing is declared");
+    }
+    assert_eq!(changes([true, false], [true, false], true), []);
+    assert_eq!(changes([false, false], [true, false], true), [], "a key that is new is not declared");
+}
+
+#[test]
 fn old_rows_get_what_the_catalog_says() {
     let before = table("t", vec![column(1, "a", INT4, -1)]);
     let after = table("t", vec![column(1, "a", INT4, -1), column(2, "c", TEXT, -1)]);
