@@ -60,13 +60,21 @@ pub(super) struct Source {
     hidden: Vec<(u32, BTreeSet<u8>, BTreeMap<u8, Values>)>,
     next_xid: u32,
     described: bool,
+    is_wide: bool,
 }
 
 impl Source {
     pub(super) fn new() -> Self {
         let rows: BTreeMap<u8, Values> =
             (0..KEYS).filter(|key| key % 3 != 2).map(|key| (key, (0, 9))).collect();
-        Self { seen: rows.clone(), rows, hidden: Vec::new(), next_xid: 1000, described: false }
+        Self {
+            seen: rows.clone(),
+            rows,
+            hidden: Vec::new(),
+            next_xid: 1000,
+            described: false,
+            is_wide: false,
+        }
     }
 
     pub(super) fn xid(&mut self) -> u32 {
@@ -149,6 +157,11 @@ impl Source {
         self.xid()
     }
 
+    /// A column more, from here on.
+    pub(super) fn widen(&mut self) {
+        (self.described, self.is_wide) = (false, true);
+    }
+
     pub(super) fn description(&mut self) -> Option<Message<'static>> {
         let column = |(name, type_oid): (&'static str, u32)| RelationColumn {
             key: name == "id",
@@ -162,7 +175,7 @@ impl Source {
             schema: "public",
             name: "t",
             replica_identity: ReplicaIdentity::Default,
-            columns: COLUMNS.into_iter().map(column).collect(),
+            columns: columns(self.is_wide).map(column).collect(),
         };
         (!std::mem::replace(&mut self.described, true)).then_some(Message::Relation(relation))
     }
@@ -208,7 +221,11 @@ pub(super) fn row(key: u8, n: Option<u8>, body: Option<Option<u8>>) -> Vec<u8> {
     out
 }
 
-pub(super) fn table_now() -> TableNow {
+fn columns(is_wide: bool) -> impl Iterator<Item = (&'static str, u32)> {
+    COLUMNS.into_iter().chain(is_wide.then_some(("more", 23)))
+}
+
+pub(super) fn table_now(is_wide: bool) -> TableNow {
     let column = |((name, type_oid), number): ((&str, u32), i16)| ColumnNow {
         number,
         name: Some(name.to_owned()),
@@ -221,7 +238,7 @@ pub(super) fn table_now() -> TableNow {
         key: Some(number == 1),
         xid: 1,
     };
-    let columns = COLUMNS.into_iter().zip(1..).map(column).collect();
+    let columns = columns(is_wide).zip(1..).map(column).collect();
     TableNow { oid: OID, schema: "public".into(), name: "t".into(), storage: 1, columns, leaves: None }
 }
 

@@ -1,5 +1,7 @@
 //! The collector with a stream before it and Redshift behind it, and who reads ranges.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use bytes::Bytes;
 use jiff::Timestamp;
 use re_dms_shared::Lsn;
@@ -33,6 +35,7 @@ pub(super) struct World {
     pub(super) pending: Option<ReadChunk>,
     places: u32,
     target: Target,
+    is_wide: Arc<AtomicBool>,
 }
 
 impl World {
@@ -46,7 +49,9 @@ impl World {
         "#;
         let config = Config::parse(config, vec![]).unwrap();
         let patterns = config.source.tables.clone();
-        let look = Box::new(|_| Ok(Some(table_now())));
+        let is_wide = Arc::new(AtomicBool::new(false));
+        let told = Arc::clone(&is_wide);
+        let look = Box::new(move |_| Ok(Some(table_now(told.load(Ordering::Relaxed)))));
         let relations =
             Relations::new(patterns, "p".into(), KnownTables::default(), Box::new(|_| Ok(None)), look);
         let (out, steps) = mpsc::channel(10_000);
@@ -72,6 +77,7 @@ impl World {
             pending: None,
             places: 0,
             // Rows that the source does not have, others with wrong values, and some twice.
+            is_wide,
             target: Target { rows: damage.iter().map(|(key, n)| (*key, Some(*n), Some(7))).collect() },
         };
         world.request(Request::Resync { id: "w".into(), tables: vec![named()] });
@@ -119,7 +125,7 @@ impl World {
         let sweep = Box::new(Sweep {
             wish,
             since: Lsn(self.lsn + 1),
-            now: Some(table_now()),
+            now: Some(table_now(self.is_wide.load(Ordering::Relaxed))),
             key: vec!["id".to_owned()],
         });
         let (begun, mut answer) = oneshot::channel();
@@ -138,6 +144,14 @@ impl World {
         let messages: Vec<_> =
             self.source.description().into_iter().chain(frames.iter().map(change)).collect();
         self.transaction(xid, &messages);
+    }
+
+    /// The table gets another column, which its next description tells of.
+    pub(super) fn widen(&mut self) {
+        self.is_wide.store(true, Ordering::Relaxed);
+        self.source.widen();
+        let (xid, messages) = (self.source.xid(), self.source.description());
+        self.transaction(xid, messages.as_slice());
     }
 
     pub(super) fn truncate(&mut self) {
@@ -193,15 +207,16 @@ impl World {
         self.pending = Some(ReadChunk { oid: OID, wish: "w".into(), seen, ranges, shape, rows });
     }
 
-    pub(super) fn place(&mut self) {
-        let Some(chunk) = self.pending.take() else { return };
+    pub(super) fn place(&mut self) -> Option<Placed> {
+        let chunk = self.pending.take()?;
         let (placed, mut answer) = oneshot::channel();
         self.places += 1;
         let place = self.places.to_string();
         self.tell(Command::Chunk { place: place.clone(), chunk: Box::new(chunk), placed });
         self.request(Request::Place { id: place });
-        match answer.try_recv().unwrap() {
-            Placed::Done(left) => self.left = left,
+        let placed = answer.try_recv().unwrap();
+        match &placed {
+            Placed::Done(left) => self.left.clone_from(left),
             // More may be left by now.
             Placed::Void(_) | Placed::Begin => {
                 if let Some(left) = self.collector.relations.wish_for(OID).and_then(|wish| wish.sweep.clone())
@@ -210,6 +225,7 @@ impl World {
                 }
             }
         }
+        Some(placed)
     }
 
     /// Brings Redshift to where the stream is, and looks at all that is read.
