@@ -24,6 +24,7 @@ mod random_values;
 mod replay;
 mod replication;
 mod resync;
+mod retention;
 mod schema_changes;
 mod secrecy;
 mod set_back;
