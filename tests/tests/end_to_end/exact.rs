@@ -245,7 +245,8 @@ async fn until_expendable(sandbox: &Sandbox, aws: &Aws, key: &str) -> Result<()>
 
 #[tokio::test]
 async fn files_that_nobody_names_are_tagged_and_no_others() -> Result<()> {
-    let config = "[batch]\ninterval = \"300ms\"\n[[tables]]\nmatch = \"public.t\"\nresync_by = \"snapshot\"\n";
+    let config =
+        "[batch]\ninterval = \"300ms\"\n[[tables]]\nmatch = \"public.t\"\nresync_by = \"snapshot\"\n";
     let mut sandbox = Sandbox::up_with(config)?;
     let source = sandbox.source().await?;
     let aws = Aws::of(&sandbox).await?;

@@ -26,6 +26,7 @@ mod replication;
 mod resync;
 mod retention;
 mod schema_changes;
+mod second_warehouse;
 mod secrecy;
 mod set_back;
 mod stalls;

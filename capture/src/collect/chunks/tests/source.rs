@@ -187,7 +187,7 @@ impl Source {
 }
 
 /// As the stream tells it.
-pub(super) fn change(&(ref old, ref new): &Frames) -> Message<'_> {
+pub(super) fn change((old, new): &Frames) -> Message<'_> {
     let kind = match (old, new) {
         (None, Some(new)) => ChangeKind::Insert { new: Tuple::from_checked(new) },
         (Some(old), Some(new)) => ChangeKind::Update {
