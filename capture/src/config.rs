@@ -13,6 +13,7 @@ mod metrics;
 mod patterns;
 mod reader;
 mod secret;
+mod segments;
 mod slot;
 mod source;
 mod tables;
@@ -35,6 +36,7 @@ pub use patterns::TablePatterns;
 use reader::Reader;
 pub use reader::{ConfigErrors, Problem};
 pub use secret::Secret;
+pub use segments::SegmentsConfig;
 pub use slot::{AdvanceOn, Failover, SlotConfig};
 pub use source::SourceConfig;
 pub use tables::{SchemaChanges, TableRules, TableSettings, WantedDistribution};
@@ -67,6 +69,8 @@ pub struct Config {
     pub batch: BatchConfig,
     /// Where segments go.
     pub s3: S3Config,
+    /// How long segments are kept.
+    pub segments: SegmentsConfig,
     /// How capture and loader talk.
     pub queues: QueueConfig,
     /// How AWS is reached, where the environment does not say it.
@@ -128,6 +132,7 @@ fn read(reader: &mut Reader) -> Option<Config> {
     let verify = VerifyConfig::read(reader);
     let batch = BatchConfig::read(reader);
     let s3 = S3Config::read(reader);
+    let segments = SegmentsConfig::read(reader);
     let queues = QueueConfig::read(reader);
     let log = LogConfig::read(reader);
     let metrics = MetricsConfig::read(reader);
@@ -145,6 +150,7 @@ fn read(reader: &mut Reader) -> Option<Config> {
         verify,
         batch,
         s3: s3?,
+        segments,
         queues: queues?,
         aws,
         log,

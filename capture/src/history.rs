@@ -7,6 +7,7 @@ use re_dms_shared::s3_layout::{StreamLayout, seq_of_manifest_key};
 use crate::aws::Objects;
 use crate::error::{Error, Result, Who};
 use crate::relations::KnownTables;
+use crate::segments::Expendable;
 
 /// A segment as S3 has it.
 #[derive(Clone, Debug)]
@@ -72,12 +73,14 @@ impl<'a> History<'a> {
         self.objects.exists(&self.layout.segment(self.epoch, seq).receipt()).await
     }
 
-    /// The first and the last segment that have a manifest.
+    /// The first and the last segment that have a manifest, behind those that are expendable: of these any object may be gone.
     ///
     /// # Errors
     /// If S3 can't be read.
     pub async fn range(&self) -> Result<Option<(u64, u64)>> {
-        let Some(first) = self.next_folder(0).await? else { return Ok(None) };
+        let expendable = Expendable::read(self.objects, self.layout, self.epoch).await?.up_to;
+        let begin = if expendable == 0 { 0 } else { expendable + 1 };
+        let Some(first) = self.next_folder(begin).await? else { return Ok(None) };
         let mut low = first;
         let mut step = 1;
         // Gallop until nothing comes at or after low + step, then halve the gap.

@@ -110,23 +110,37 @@ impl KeyOrder {
         self.columns.iter().map(text).collect()
     }
 
+    /// Where a key lies, a text a column in the order's order; none if it is none of such a key.
+    #[must_use]
+    pub fn of_key(&self, key: &[String]) -> Option<Place> {
+        let values = self.columns.iter().zip(key).map(|((_, kind), text)| kind.value(text.as_bytes()));
+        let values: Option<Vec<_>> = values.collect();
+        values.filter(|values| values.len() == key.len() && key.len() == self.columns.len()).map(Place)
+    }
+
     /// None if a bound is none of such a key.
     #[must_use]
     pub fn span(&self, range: &KeyRange) -> Option<Span> {
-        let place = |key: &[String]| {
-            let values = self.columns.iter().zip(key).map(|((_, kind), text)| kind.value(text.as_bytes()));
-            let values: Option<Vec<_>> = values.collect();
-            values.filter(|values| values.len() == key.len() && key.len() == self.columns.len()).map(Place)
-        };
         let from = match &range.from {
-            Some(from) => Some((place(&from.key)?, from.included)),
+            Some(from) => Some((self.of_key(&from.key)?, from.included)),
             None => None,
         };
         let to = match &range.to {
-            Some(to) => Some(place(to)?),
+            Some(to) => Some(self.of_key(to)?),
             None => None,
         };
         Some(Span { from, to })
+    }
+}
+
+impl Place {
+    /// Whether no other key lies between: known of integers alone.
+    #[must_use]
+    pub fn is_followed_by(&self, next: &Place) -> bool {
+        match (self.0.as_slice(), next.0.as_slice()) {
+            ([Value::Number(one)], [Value::Number(other)]) => one.checked_add(1) == Some(*other),
+            _ => false,
+        }
     }
 }
 

@@ -20,7 +20,7 @@ use re_dms_shared::names::OWN_SCHEMA;
 use crate::aws::{self, AckQueue, Queues};
 use crate::config::{Config, QueueConfig};
 use crate::error::{Error, Result, Who};
-use crate::segments::{Archive, Point, TablePick};
+use crate::segments::{Archive, Expendable, Point, TablePick};
 pub(crate) use base::Base;
 use drive::Driver;
 pub use drive::Watch;
@@ -139,6 +139,7 @@ async fn replay_aside(
         let hint = "`re_dms segments list --table …` shows where tables are; names are the source's";
         return Err(refused("no segment up to there concerns these tables", hint));
     }
+    tell_expendable(archive, &survey, &base, watch).await?;
     watch.begins(survey.first, survey.to, survey.rows, survey.bytes);
     if request.dry_run {
         return Ok(Done {
@@ -197,6 +198,7 @@ async fn replay_in_place(
     let Some(from) = asked else { return Ok(all_in) };
     let base = Base::in_place(archive, from, to).await?;
     let survey = Survey::make(archive, request, Some(to), &base).await?;
+    tell_expendable(archive, &survey, &base, watch).await?;
     watch.begins(survey.first, survey.to, survey.rows, survey.bytes);
     if request.dry_run {
         return Ok(all_in);
@@ -207,6 +209,25 @@ async fn replay_in_place(
     }
     let done = drive(config, &config.queues.segments_url, feed, watch).await?;
     Ok(Done { up_to: to, end_lsn, ..done })
+}
+
+/// What is there now need not be there for as long as the replay takes.
+async fn tell_expendable(
+    archive: &Archive,
+    survey: &Survey,
+    base: &Base,
+    watch: &mut impl Watch,
+) -> Result<()> {
+    let Archive { objects, layout, epoch, .. } = archive;
+    let known = Expendable::read(objects, layout, epoch).await?;
+    let has_old_base = base.checkpoint().is_some_and(|base| base.seq < known.checkpoints);
+    if has_old_base || survey.first <= known.up_to {
+        watch.trouble(&format!(
+            "segments up to {} are tagged as expendable: the bucket may remove what this replay needs at any moment",
+            known.up_to
+        ));
+    }
+    Ok(())
 }
 
 /// What the loader says to a segment: the first that the ledger lacks, none if this one is in.

@@ -39,7 +39,7 @@ use crate::resync::{self, Resyncer};
 use crate::retention::Retention;
 use crate::retry::Backoff;
 use crate::rows::RenderOptions;
-use crate::segments::{Archive, tag_after_a_start};
+use crate::segments::{Archive, tidy};
 use crate::service::Service;
 use crate::slot_watch::SlotWatch;
 use crate::source::Source;
@@ -275,7 +275,7 @@ impl Stream {
             epoch: epoch.clone(),
         };
         let last_staged = place.last_segment.as_ref().map_or(place.copy.segments(), |(seq, _)| *seq);
-        background.spawn(tag_after_a_start(archive, last_staged, progress.subscribe()));
+        background.spawn(tidy(archive, Arc::clone(&config), last_staged, Arc::clone(&progress)));
         let verifier = Verifier {
             config: Arc::clone(&config),
             epoch: epoch.clone(),

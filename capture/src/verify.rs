@@ -9,6 +9,7 @@
 mod columns;
 mod compare;
 mod desk;
+mod doubts;
 pub mod messages;
 pub mod repair;
 pub mod report;
@@ -36,6 +37,7 @@ use crate::source::Source;
 use columns::{Prepared, unknown_types};
 use compare::buckets_for;
 pub use desk::{AtCollector, AtVerifier, Barrier, KnownNow, Order, Placed, desk};
+use doubts::Doubts;
 pub use messages::{Message, PREFIX as RUNS, Run};
 pub use report::{Report, TableReport, Verdict};
 use round::Question;
@@ -230,7 +232,10 @@ impl Verifier {
                 *number += 1;
                 self.level(&format!("{}-{number}", run.id), level, &mut together, run).await?;
             }
-            for subject in together {
+            for mut subject in together {
+                if run.repair && subject.report.verdict == Verdict::Different {
+                    self.have_read_anew(&mut subject).await;
+                }
                 let reports = if subject.again { &mut again } else { &mut *done };
                 reports.push(subject.report);
             }
@@ -278,7 +283,7 @@ impl Verifier {
                 ..TableReport::default()
             };
             let next = Some(first_question(rows, bounds, run.sample));
-            subjects.push(Subject { prepared, rows, next, report, again: false });
+            subjects.push(Subject { prepared, rows, next, report, doubts: Doubts::default(), again: false });
         }
         let mut named: BTreeSet<_> = known.iter().map(label).collect();
         let mut unknown = Vec::new();
@@ -337,7 +342,7 @@ impl Verifier {
             if level == 0 {
                 subject.report.at = at;
             }
-            subject.take(level, &ask, seen, run.show_keys);
+            subject.take(level, &ask, seen, run);
         }
         Ok(())
     }

@@ -12,6 +12,7 @@ use re_dms_shared::table_log::Quarantine;
 use crate::apply::{self, Loader, Segment, explain};
 use crate::deadline::Deadline;
 use crate::error::LoadError;
+use crate::ledger::{self, Ledger};
 use crate::objects::Objects;
 use crate::runner::Runner;
 use crate::staging;
@@ -75,12 +76,17 @@ impl<A: Statements, O: Objects> Loader<A, O> {
             .split_once('.')
             .ok_or_else(|| LoadError::Message { reason: "the table's name has no schema".to_owned() })?;
         let target = Target::new(schema, name);
+        // Before the log, so that the first segment that will be skipped is this one or a later one.
+        let first = match ledger::read(runner, stream, epoch).await?.ledger {
+            Ledger::Last(last) => last.seq + 1,
+            Ledger::Empty | Ledger::Locked => 0,
+        };
         loop {
             let log = table_log::read(runner, stream, epoch, 0).await?;
             if log.is_quarantined(&target) {
                 return Ok(Done { more: false, quarantine: log.told() });
             }
-            let plan = plan::pause(stream, &target, epoch, &log);
+            let plan = plan::pause(stream, &target, (epoch, first), &log);
             let name = format!("re_dms/{stream}/pause/{target}/{}", log.last_change());
             self.run(runner, (stream, name), &plan, &log, &[]).await?;
         }

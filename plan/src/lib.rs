@@ -359,14 +359,14 @@ impl Steps<'_> {
     }
 }
 
-/// Plans that a table stands still from here on.
+/// Plans that a table stands still from here on: it lacks nothing from before this segment of the epoch.
 #[must_use]
-pub fn pause(stream: &str, target: &Target, epoch: &str, log: &TableLog) -> Plan {
+pub fn pause(stream: &str, target: &Target, (epoch, first): (&str, u64), log: &TableLog) -> Plan {
     let mut statements = Statements::default();
     statements.push(Purpose::LockLedger, ledger::lock(stream));
     statements.push(Purpose::Guard, table_log::guard(stream, log.last_change()));
     let mut record = table_log::Record::after(log.last_change());
-    record.paused(target, epoch);
+    record.paused(target, epoch, first);
     statements.end_with(&record, stream);
     statements.into_plan()
 }

@@ -22,4 +22,4 @@ pub mod stand_in;
 pub mod state;
 pub mod up;
 pub mod wait;
-mod zip;
+pub mod zip;

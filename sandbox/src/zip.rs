@@ -17,7 +17,7 @@ const MADE_BY_UNIX: u16 = 3 << 8 | VERSION;
 ///
 /// # Errors
 /// It is larger than ZIP's 32-bit sizes allow.
-pub(crate) fn executable(name: &str, content: &[u8]) -> std::io::Result<Vec<u8>> {
+pub fn executable(name: &str, content: &[u8]) -> std::io::Result<Vec<u8>> {
     let too_large = |_| std::io::Error::other("too large for a ZIP archive");
     let mut encoder = DeflateEncoder::new(Vec::new(), Compression::fast());
     encoder.write_all(content)?;

@@ -8,6 +8,7 @@
 //! {prefix}/{stream}/verify/{id}/                                   what is asked and answered for `re_dms verify`; of what was
 //!                                                                  asked for nothing stays
 //! {prefix}/{stream}/{epoch}/position.json                          how far an idle stream was confirmed
+//! {prefix}/{stream}/{epoch}/retention.json                         what of it is expendable
 //! {prefix}/{stream}/{epoch}/copy.json                              the tables of the initial copy
 //! {prefix}/{stream}/{epoch}/copied.json                            the same once it is done, with their snapshots
 //! {prefix}/{stream}/{epoch}/copy/{oid}-{table}-{n:05}-{attempt}.csv.gz
@@ -76,6 +77,12 @@ impl StreamLayout {
     #[must_use]
     pub fn position_json(&self, epoch: &str) -> String {
         format!("{}/{epoch}/position.json", self.root)
+    }
+
+    /// Which of the epoch's segments and checkpoints nobody needs any more.
+    #[must_use]
+    pub fn retention_json(&self, epoch: &str) -> String {
+        format!("{}/{epoch}/retention.json", self.root)
     }
 
     /// The tables of the epoch's initial copy.

@@ -15,8 +15,10 @@ pub struct Aws {
     pub sqs: aws_sdk_sqs::Client,
     /// Secrets Manager.
     pub secrets: aws_sdk_secretsmanager::Client,
-    lambda: aws_sdk_lambda::Client,
-    function: String,
+    /// Lambda.
+    pub lambda: aws_sdk_lambda::Client,
+    /// The loader's function.
+    pub function: String,
     /// The bucket of the segments.
     pub bucket: String,
     /// The FIFO queue to the loader.

@@ -183,6 +183,14 @@ impl Sandbox {
         Ok(())
     }
 
+    /// Redshift dies without warning, with all that it was doing: the stand-in and the PostgreSQL behind it.
+    pub fn crash_redshift(&self) -> Result<()> {
+        kill(self.pid("redshift")?);
+        let warehouse = self.pid("warehouse")?;
+        signal(warehouse, Signal::QUIT)?;
+        wait_for_end(warehouse)
+    }
+
     /// Starts the capture again the way `sandbox up` does.
     pub fn restart_capture(&mut self) -> Result<()> {
         self.kill_capture()?;

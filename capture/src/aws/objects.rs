@@ -126,7 +126,7 @@ impl Objects {
         delete.send().await.map(drop).map_err(|error| self.failure(&format!("removing {key}"), &error))
     }
 
-    /// Tags an object as one that nobody needs any more.
+    /// Tags an object as one that nobody needs any more; it is no error if it has gone already.
     ///
     /// # Errors
     /// If S3 refuses or can't be reached.
@@ -137,7 +137,12 @@ impl Objects {
             Error::fatal(Who::Storage, format!("tagging {key}: {error}"), "report this as a bug")
         })?;
         let put = self.client.put_object_tagging().bucket(&self.bucket).key(key).tagging(tagging);
-        put.send().await.map(drop).map_err(|error| self.failure(&format!("tagging {key}"), &error))
+        match put.send().await {
+            Err(error) if error.code() != Some("NoSuchKey") => {
+                Err(self.failure(&format!("tagging {key}"), &error))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Is there such an object?

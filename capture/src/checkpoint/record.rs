@@ -1,5 +1,7 @@
 //! `checkpoint.json`: which tables were merged, as of which segment. Written last: what is not named by one is never read.
 
+use std::collections::HashMap;
+
 use jiff::Timestamp;
 use re_dms_shared::Lsn;
 use re_dms_shared::manifest::{
@@ -71,6 +73,11 @@ impl Checkpoint {
 
     /// The newest one as of `to` or before that has these tables.
     pub(crate) async fn newest(archive: &Archive, to: u64, tables: &TablePick) -> Result<Option<Self>> {
+        Self::newest_of(archive, |found| found.seq <= to && found.has(tables)).await
+    }
+
+    /// The newest one of which this is true.
+    pub(crate) async fn newest_of(archive: &Archive, is: impl Fn(&Self) -> bool) -> Result<Option<Self>> {
         let folder = archive.layout.checkpoints(&archive.epoch);
         let mut found = Vec::new();
         let mut after = folder.clone();
@@ -97,7 +104,7 @@ impl Checkpoint {
             if record.format > FORMAT {
                 return Err(wrong(format!("format {} is newer than this version reads", record.format)));
             }
-            if record.seq <= to && record.has(tables) {
+            if is(&record) {
                 record.key = key;
                 return Ok(Some(record));
             }
@@ -105,7 +112,21 @@ impl Checkpoint {
         Ok(None)
     }
 
-    fn has(&self, tables: &TablePick) -> bool {
+    /// Whether all files that it names are there.
+    pub(crate) async fn is_whole(&self, archive: &Archive) -> Result<bool> {
+        let folder = self.key.rsplit_once('/').map_or("", |(folder, _)| folder);
+        let there = archive.below(&format!("{folder}/")).await?;
+        let there: HashMap<_, _> = there.iter().map(|object| (object.key.as_str(), object.bytes)).collect();
+        let loads = || self.images.iter().map(|image| &image.load).filter(|load| load.rows.total() > 0);
+        let files = loads().flat_map(|load| &load.files);
+        Ok(loads().all(|load| there.contains_key(load.copy_manifest.as_str()))
+            && files
+                .map(|file| (file.key.as_str(), file.bytes))
+                .all(|(key, bytes)| there.get(key) == Some(&bytes)))
+    }
+
+    /// Whether replays of these tables may begin with it.
+    pub(crate) fn has(&self, tables: &TablePick) -> bool {
         let wanted = tables.texts();
         self.tables.is_empty() || (!wanted.is_empty() && wanted.iter().all(|one| self.tables.contains(one)))
     }

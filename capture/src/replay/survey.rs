@@ -273,7 +273,8 @@ impl Reading<'_> {
 fn gone(what: &str) -> crate::error::Error {
     refused(
         format!("{what} is gone from S3, or was changed: the replay needs it"),
-        "restore it (a versioned bucket has it), or begin behind it with --from",
+        "restore it (a versioned bucket has it), begin behind it with --from, or end no earlier than a checkpoint that is there: \
+         segments.retention lets go what lies before the oldest",
     )
 }
 

@@ -9,7 +9,7 @@ use re_dms_shared::status::CaptureStatus;
 use super::{Message, Request, new_id};
 use crate::config::Config;
 use crate::error::{Error, Result, Who};
-use crate::relations::{KeyRanges, NamedTable};
+use crate::relations::NamedTable;
 use crate::source::{FoundTable, Source};
 use crate::tables;
 
@@ -38,26 +38,6 @@ pub async fn resync(config: &Config, names: &[String]) -> Result<Asked> {
     let request = Request::Resync { id: new_id(), tables: tables.clone() };
     let position = source.request(&Message { stream: config.stream.clone(), request }).await?;
     Ok(Asked { tables, position })
-}
-
-/// Has some keys of a table read anew: those that lie in `keys`' ranges. A table that can't be read by its key, and one of which
-/// more is in doubt, is read as a whole.
-///
-/// # Errors
-/// As [`resync`].
-pub async fn resync_keys(config: &Config, name: &str, keys: KeyRanges) -> Result<Asked> {
-    let source = Source::connect(&config.source).await?;
-    let table = in_stream(find(config, &source, &[name.to_owned()]).await?)?;
-    let Some(table) = table.into_iter().next() else {
-        return Err(Error::fatal(
-            Who::Source,
-            format!("there is no table {name}"),
-            "name it with its schema",
-        ));
-    };
-    let request = Request::ResyncKeys { id: new_id(), table: table.clone(), keys };
-    let position = source.request(&Message { stream: config.stream.clone(), request }).await?;
-    Ok(Asked { tables: vec![table], position })
 }
 
 fn in_stream(found: Vec<FoundTable>) -> Result<Vec<NamedTable>> {

@@ -8,7 +8,7 @@ use futures_util::stream::TryStreamExt as _;
 use re_dms_shared::manifest::{Action, Manifest, RowCounts, Step};
 use serde_json::json;
 
-use super::{Archive, Point, Stored, TablePick};
+use super::{Archive, Expendable, Kept, Point, Stored, TablePick, retention};
 use crate::config::Config;
 use crate::error::{Error, Result, Who};
 
@@ -31,6 +31,8 @@ pub struct ListOptions {
 /// If S3 can't be read, or `out` fails.
 pub async fn list(config: &Config, options: &ListOptions, out: &mut impl Write) -> Result<()> {
     let archive = Archive::open(config).await?;
+    let Archive { objects, layout, epoch, .. } = &archive;
+    let expendable = Expendable::read(objects, layout, epoch).await?.up_to;
     let first = match options.from {
         Some(Point::Segment(seq)) => seq,
         _ => 0,
@@ -52,7 +54,11 @@ pub async fn list(config: &Config, options: &ListOptions, out: &mut impl Write) 
         segments += 1;
         rows += summary.rows.total();
         bytes += summary.bytes;
-        let line = if options.json { summary.json(&segment).to_string() } else { summary.text(&segment) };
+        let line = if options.json {
+            summary.json(&segment, expendable).to_string()
+        } else {
+            summary.text(&segment, expendable)
+        };
         match writeln!(out, "{line}") {
             // Who reads has seen enough.
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
@@ -62,7 +68,14 @@ pub async fn list(config: &Config, options: &ListOptions, out: &mut impl Write) 
     if options.json {
         return Ok(());
     }
-    writeln!(out, "{segments} segments, {rows} rows, {bytes} bytes").map_err(|error| unwritable(&error))
+    let told = format!("{segments} segments, {rows} rows, {bytes} bytes");
+    let kept = match config.segments.retention {
+        Some(retention) if retention::base(&archive, retention).await?.is_none() => {
+            format!("\nnothing expires: {}", Kept::NoCheckpoint)
+        }
+        _ => String::new(),
+    };
+    writeln!(out, "{told}{kept}").map_err(|error| unwritable(&error))
 }
 
 fn unwritable(error: &io::Error) -> Error {
@@ -101,7 +114,7 @@ impl Summary {
         self.has_change |= matches!(step.action, Action::Schema(_));
     }
 
-    fn text(&self, segment: &Stored) -> String {
+    fn text(&self, segment: &Stored, expendable: u64) -> String {
         let Manifest { seq, start_lsn, end_lsn, first_commit_time, last_commit_time, transactions, .. } =
             &segment.manifest;
         let tables = self.tables.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
@@ -113,11 +126,15 @@ impl Summary {
             ),
         };
         let change = if self.has_change { "  definition changed" } else { "" };
-        let loaded = if segment.is_loaded { "loaded" } else { "no receipt" };
+        let loaded = match (segment.is_loaded, *seq <= expendable) {
+            (_, true) => "expendable",
+            (true, false) => "loaded",
+            (false, false) => "no receipt",
+        };
         format!("{seq}  {range}  {rows} rows, {bytes} bytes  {loaded}  {tables}{change}")
     }
 
-    fn json(&self, segment: &Stored) -> serde_json::Value {
+    fn json(&self, segment: &Stored, expendable: u64) -> serde_json::Value {
         let Manifest { seq, start_lsn, end_lsn, first_commit_time, last_commit_time, transactions, .. } =
             &segment.manifest;
         json!({
@@ -133,6 +150,7 @@ impl Summary {
             "bytes": self.bytes,
             "definition_changed": self.has_change,
             "has_receipt": segment.is_loaded,
+            "expendable": *seq <= expendable,
         })
     }
 }

@@ -17,13 +17,12 @@ use tokio::sync::watch;
 
 use super::{Archive, Stored};
 use crate::aws::StoredObject;
-use crate::config::Config;
 use crate::error::Result;
 use crate::progress::Snapshot;
 use crate::relations::KnownTables;
 
 /// Objects that are tagged at the same time.
-const AT_ONCE: usize = 16;
+pub(super) const AT_ONCE: usize = 16;
 
 /// What was found.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -39,9 +38,8 @@ pub struct Lost {
 ///
 /// # Errors
 /// If S3 can't be read, or refuses tags.
-pub async fn tag_lost(config: &Config, min_age: Duration, dry_run: bool) -> Result<Lost> {
-    let archive = Archive::open(config).await?;
-    let Archive { objects, layout, epoch, .. } = &archive;
+pub async fn tag_lost(archive: &Archive, min_age: Duration, dry_run: bool) -> Result<Lost> {
+    let Archive { objects, layout, epoch, .. } = archive;
     let before = SystemTime::now().checked_sub(min_age).unwrap_or(SystemTime::UNIX_EPOCH);
     let mut lost = Vec::new();
     let mut named = BTreeSet::new();
@@ -69,10 +67,10 @@ pub async fn tag_lost(config: &Config, min_age: Duration, dry_run: bool) -> Resu
 
 /// Tags what attempts before this one left in the last segment's folder, and in that of this one's first segment, once it is
 /// there: nobody works at two segments at a time.
-pub(crate) async fn tag_after_a_start(archive: Archive, last: u64, mut progress: watch::Receiver<Snapshot>) {
-    tag_in_segment(&archive, last).await;
+pub(super) async fn tag_after_a_start(archive: &Archive, last: u64, mut progress: watch::Receiver<Snapshot>) {
+    tag_in_segment(archive, last).await;
     if progress.wait_for(|state| state.segments_staged > last).await.is_ok() {
-        tag_in_segment(&archive, last + 1).await;
+        tag_in_segment(archive, last + 1).await;
     }
 }
 
@@ -124,7 +122,7 @@ fn unnamed(layout: &StreamLayout, segment: &Stored) -> impl Iterator<Item = Stor
 }
 
 /// All keys that a manifest names.
-fn names(manifest: &Manifest) -> impl Iterator<Item = &str> {
+pub(super) fn names(manifest: &Manifest) -> impl Iterator<Item = &str> {
     let loads = manifest.steps.iter().filter_map(|step| step.action.load());
     let files = loads.flat_map(|load| {
         std::iter::once(load.copy_manifest.as_str()).chain(load.files.iter().map(|file| file.key.as_str()))
@@ -159,7 +157,7 @@ impl Archive {
     }
 
     /// All objects below this prefix.
-    async fn below(&self, prefix: &str) -> Result<Vec<StoredObject>> {
+    pub(crate) async fn below(&self, prefix: &str) -> Result<Vec<StoredObject>> {
         let mut all: Vec<StoredObject> = Vec::new();
         loop {
             let after = all.last().map_or("", |object| object.key.as_str());

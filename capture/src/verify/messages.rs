@@ -30,6 +30,9 @@ pub struct Run {
     /// Whether the values of keys that differ belong into the result.
     #[serde(default)]
     pub show_keys: bool,
+    /// Whether what differs is to be read anew.
+    #[serde(default)]
+    pub repair: bool,
 }
 
 impl Message {
@@ -48,8 +51,13 @@ mod tests {
 
     #[test]
     fn messages_are_for_one_stream() {
-        let run =
-            Run { id: "ab".into(), tables: vec!["shop.orders".into()], sample: Some(5), show_keys: true };
+        let run = Run {
+            id: "ab".into(),
+            tables: vec!["shop.orders".into()],
+            sample: Some(5),
+            show_keys: true,
+            repair: true,
+        };
         let message = Message { stream: "main".into(), run: Some(run.clone()) };
         let json = serde_json::to_vec(&message).unwrap();
         assert_eq!(Message::run_of("main", &json), Some(run));

@@ -81,6 +81,19 @@ pub struct TableReport {
     /// Columns that are not compared, or not in every respect.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub columns: Vec<SkippedColumn>,
+    /// What of it is read anew, if that was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repair: Option<Repair>,
+}
+
+/// What of a table is read anew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Repair {
+    /// So many ranges of its keys.
+    Ranges(u64),
+    /// All of it.
+    Whole,
 }
 
 /// How many keys differ in which way; rows, where a table has no key.
@@ -139,7 +152,11 @@ pub struct SkippedColumn {
 
 impl Report {
     /// With what a later run found of some of its tables in the place of what this one did.
-    pub fn take(&mut self, later: Report) {
+    pub fn take(&mut self, mut later: Report) {
+        for table in &mut later.tables {
+            table.repair =
+                self.tables.iter().find(|other| other.table == table.table).and_then(|other| other.repair);
+        }
         self.tables.retain(|table| later.tables.iter().all(|other| other.table != table.table));
         self.tables.extend(later.tables);
         self.tables.sort_by(|a, b| a.table.cmp(&b.table));
@@ -165,6 +182,16 @@ impl fmt::Display for Verdict {
             Verdict::Unverified => "UNVERIFIED",
             Verdict::Different => "DIFFERENT",
         })
+    }
+}
+
+impl fmt::Display for Repair {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Repair::Ranges(1) => f.write_str("one range"),
+            Repair::Ranges(ranges) => write!(f, "{ranges} ranges"),
+            Repair::Whole => f.write_str("all of it"),
+        }
     }
 }
 

@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 use re_dms_shared::verify::{Ask, Buckets, By};
 
 use super::columns::{Prepared, all_in};
-use super::compare::{buckets_for, closer, keys, range, unequal};
+use super::compare::{Unequal, buckets_for, closer, keys, range, unequal};
+use super::doubts::{Doubts, ordered_key};
+use super::messages::Run;
 use super::report::{TableReport, Verdict};
 use super::round::Seen;
 
@@ -19,13 +21,15 @@ pub(super) struct Subject {
     /// What is asked next; none once there is nothing more to find out.
     pub(super) next: Option<Ask>,
     pub(super) report: TableReport,
+    /// What of it is to be read anew, if it differs.
+    pub(super) doubts: Doubts,
     /// It could not be compared, and may be in a moment.
     pub(super) again: bool,
 }
 
 impl Subject {
     /// What was seen of it, asked like this.
-    pub(super) fn take(&mut self, level: u32, ask: &Ask, seen: Seen, show_keys: bool) {
+    pub(super) fn take(&mut self, level: u32, ask: &Ask, seen: Seen, run: &Run) {
         let report = &mut self.report;
         let (source, redshift) = match seen {
             Seen::Both { source, redshift, only_on_source } => {
@@ -74,6 +78,7 @@ impl Subject {
                     return;
                 }
                 report.verdict = Verdict::Different;
+                self.doubts = in_ranges(&self.prepared, ask, &found);
             }
             _ if found.is_empty() => {
                 report.remark = Some("what differed was written again since".to_owned());
@@ -83,13 +88,25 @@ impl Subject {
         }
         match &ask.by {
             By::Ranges(_) | By::Buckets(_) => {
-                let (next, more) = closer(ask, &found, show_keys && self.prepared.keyed);
+                let (table, keyed) = (&self.prepared.table, self.prepared.keyed);
+                let wants_keys = run.show_keys || (run.repair && ordered_key(table).is_some());
+                let (next, more) = closer(ask, &found, wants_keys && keyed);
                 self.report.more |= more;
                 self.next = Some(next);
             }
             By::Keys { .. } => {
                 let (differences, shown, wide) = keys(&found);
-                (report.differences, report.keys) = (differences, shown);
+                report.differences = differences;
+                if run.show_keys {
+                    report.keys = shown;
+                }
+                if !report.more && run.repair {
+                    let keys = found.iter().map(|unequal| unequal.shown.as_deref());
+                    match Doubts::of_keys(&self.prepared.table, keys) {
+                        Doubts::Anywhere => {}
+                        known @ Doubts::Within(_) => self.doubts = known,
+                    }
+                }
                 if differences.total() == 0 && wide > 0 && !report.more {
                     report.verdict = Verdict::Unverified;
                     report.remark =
@@ -98,6 +115,14 @@ impl Subject {
             }
         }
     }
+}
+
+/// The ranges that differ, if ranges were asked for.
+fn in_ranges(prepared: &Prepared, ask: &Ask, found: &[Unequal]) -> Doubts {
+    let By::Ranges(bounds) = &ask.by else { return Doubts::Anywhere };
+    let numbers: BTreeSet<u64> = found.iter().filter_map(|unequal| unequal.id.parse().ok()).collect();
+    let ranges: Vec<_> = numbers.into_iter().map(|number| range(bounds, number)).collect();
+    Doubts::of_ranges(&prepared.table, &ranges)
 }
 
 /// All rows, or those of some ranges or buckets that chance picks.

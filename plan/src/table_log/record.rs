@@ -70,10 +70,10 @@ impl Record {
         self.push(&values(Event::Replaced, target, "", 0), "NULL, NULL, NULL, NULL, NULL, NULL");
     }
 
-    pub(crate) fn paused(&mut self, target: &Target, epoch: &str) {
+    pub(crate) fn paused(&mut self, target: &Target, epoch: &str, first: u64) {
         let (reason, hint) = ("paused by `re_dms tables pause`", "`re_dms tables resume` lets it go on");
         let rest = format!("NULL, NULL, NULL, NULL, {}, {}", short(reason), short(hint));
-        self.push(&values(Event::Paused, target, epoch, 0), &rest);
+        self.push(&values(Event::Paused, target, epoch, first), &rest);
     }
 
     pub(crate) fn replayed(&mut self, segment: &StagedSegment<'_>, target: &Target, skipped_by: u64) {

@@ -229,7 +229,7 @@ async fn narrower_types_are_followed_and_the_event_trigger_harms_nobody() -> Res
 }
 
 /// Whether an object is tagged as one that nobody needs.
-async fn is_expendable(aws: &Aws, key: &str) -> Result<bool> {
+pub(super) async fn is_expendable(aws: &Aws, key: &str) -> Result<bool> {
     let tagging = aws.s3.get_object_tagging().bucket(&aws.bucket).key(key).send().await?;
     Ok(tagging.tag_set().iter().any(|tag| (tag.key(), tag.value()) == ("re_dms", "expendable")))
 }
@@ -246,7 +246,8 @@ async fn until_expendable(sandbox: &Sandbox, aws: &Aws, key: &str) -> Result<()>
 #[tokio::test]
 async fn files_that_nobody_names_are_tagged_and_no_others() -> Result<()> {
     // The rows of a table that is read as a whole have files of their own.
-    let config = "[batch]\ninterval = \"300ms\"\n[[tables]]\nmatch = \"public.t\"\nresync_by = \"snapshot\"\n";
+    let config =
+        "[batch]\ninterval = \"300ms\"\n[[tables]]\nmatch = \"public.t\"\nresync_by = \"snapshot\"\n";
     let mut sandbox = Sandbox::up_with(config)?;
     let source = sandbox.source().await?;
     let aws = Aws::of(&sandbox).await?;

@@ -116,6 +116,25 @@ async fn planted_differences_are_found_each_and_repaired() -> Result<()> {
 
     let repaired = verify(&sandbox, &["--repair"])?;
     ensure!(repaired.verdict == "equal" && repaired.succeeded, "{:#}", repaired.report);
+    // Only what differed was read where there is an order; keys that follow each other are one range.
+    let whole = Value::from("whole");
+    for (table, repair, rows) in [
+        ("things", serde_json::json!({"ranges": 7}), Some(18)),
+        ("parts", serde_json::json!({"ranges": 1}), Some(1)),
+        ("pairs", whole.clone(), None),
+        ("log", whole, None),
+    ] {
+        ensure!(repaired.table(table)?["repair"] == repair, "{:#}", repaired.report);
+        let log = std::fs::read_to_string(sandbox.text("capture_log")?)?;
+        let name = format!("public.{table}");
+        let said = "was read anew, range by range";
+        let line = log.lines().find(|line| line.contains(said) && line.contains(&name));
+        let told = rows.map(|rows| format!("rows={rows} "));
+        ensure!(line.is_some() == told.is_some(), "{line:?}");
+        let fits = line.is_none_or(|line| told.is_some_and(|told| line.contains(&told)));
+        ensure!(fits, "{line:?}");
+    }
+    ensure!(!repaired.report.to_string().contains("9999"), "no key is told: {:#}", repaired.report);
     sandbox.wait_and_compare()
 }
 

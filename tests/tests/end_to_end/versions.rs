@@ -2,7 +2,8 @@
 //! the suite runs on the sandbox's default source, PostgreSQL 18.
 
 use anyhow::{Result, ensure};
-use re_dms_tests::{Sandbox, postgresql};
+use re_dms_tests::{Sandbox, postgresql, run};
+use tokio_postgres::Client;
 
 #[tokio::test]
 async fn postgresql_14() -> Result<()> {
@@ -111,5 +112,33 @@ async fn walk(major: i32) -> Result<()> {
     sandbox.restart_source()?;
     let source = sandbox.source().await?;
     source.batch_execute("INSERT INTO plain VALUES (400, 'after the restart'); TRUNCATE parts").await?;
+    sandbox.wait_and_compare()?;
+    copied_and_read_anew(&mut sandbox, &source).await
+}
+
+/// Another stream begins with an initial copy; then a table is read anew range by range, and one as a whole.
+async fn copied_and_read_anew(sandbox: &mut Sandbox, source: &Client) -> Result<()> {
+    let warehouse = sandbox.warehouse().await?;
+    sandbox.kill_capture()?;
+    warehouse.batch_execute("DROP TABLE plain, parts, truncated").await?;
+    source
+        .batch_execute("INSERT INTO parts VALUES (600, 'north', 'copied'), (601, 'south', 'copied')")
+        .await?;
+    sandbox.new_stream("copied", "")?;
+    sandbox.wait_and_compare()?;
+    warehouse
+        .batch_execute(
+            "DELETE FROM plain WHERE id % 3 = 1; INSERT INTO plain (id, v) VALUES (-1, 'surplus');
+             UPDATE parts SET v = 'spoilt'",
+        )
+        .await?;
+    ensure!(!sandbox.diff()?.0, "the damage is to be seen");
+    let config = sandbox.text("capture_config")?;
+    let tables = ["public.plain", "public.parts"];
+    let output = run("re_dms", &[&["tables", "resync", "--config", config], tables.as_slice()].concat())?;
+    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let log = std::fs::read_to_string(sandbox.text("capture_log")?)?;
+    ensure!(log.contains("was read anew, range by range"), "{}", sandbox.capture_log());
+    ensure!(log.contains("reading tables anew"), "{}", sandbox.capture_log());
     sandbox.wait_and_compare()
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use re_dms_capture::checkpoint::{Request, checkpoint};
-use re_dms_capture::segments::{self, ListOptions, Lost, Point, TablePick, tag_lost};
+use re_dms_capture::segments::{self, Cleaned, Expired, ListOptions, Lost, Point, TablePick};
 
 use crate::{ConfigFile, Outcome, wait_for};
 
@@ -50,8 +50,9 @@ enum Command {
         #[arg(long, value_name = "FOLDER")]
         scratch: Option<PathBuf>,
     },
-    /// Tag what attempts left that died: files that nobody names, as `re_dms=expendable`, for a lifecycle rule of the bucket to
-    /// remove. A capture does so by itself for the segment that it begins with.
+    /// Tag as `re_dms=expendable`, for a lifecycle rule of the bucket to remove: what attempts left that died, files that nobody
+    /// names; and what no replay to a time within `segments.retention` needs. A capture does so by itself, with the former for
+    /// the segment that it begins with.
     Clean {
         #[command(flatten)]
         config: ConfigFile,
@@ -93,9 +94,13 @@ impl Segments {
             }
             Command::Clean { config, older_than, dry_run } => {
                 let min_age = Duration::from_secs(u64::from(older_than) * 86_400);
-                let Lost { files, bytes } = wait_for(tag_lost(&config.load()?, min_age, dry_run))??;
+                let Cleaned { lost, expired } =
+                    wait_for(segments::clean(&config.load()?, min_age, dry_run))??;
                 let done = if dry_run { "would be tagged" } else { "tagged as expendable" };
-                println!("{files} files, {bytes} bytes {done}");
+                println!("{} files, {} bytes {done}", lost.files, lost.bytes);
+                if let Some(Expired { up_to, now: Lost { files, bytes }, kept }) = expired {
+                    println!("segments up to {up_to}: {files} files, {bytes} bytes {done}; {kept}");
+                }
             }
             Command::Show { config, seq, json } => {
                 println!("{}", wait_for(segments::show(&config.load()?, seq, json))??.trim_end());

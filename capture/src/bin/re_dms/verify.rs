@@ -25,7 +25,7 @@ pub(crate) struct Verify {
     /// Show which keys differ: their values are row values.
     #[arg(long)]
     show_keys: bool,
-    /// Read tables anew that differ, and compare them again.
+    /// Read anew what differs, by ranges of keys where a table has an order, and compare again.
     #[arg(long)]
     repair: bool,
     /// As JSON. With --repair what was found in the end.
@@ -40,15 +40,17 @@ impl Verify {
     pub(crate) fn execute(self) -> Outcome {
         let Self { config, tables, sample, show_keys, repair, json, timeout } = self;
         let (config, timeout) = (config.load()?, Duration::from_secs(timeout));
-        let run = Run { id: String::new(), tables, sample, show_keys };
+        let run = Run { id: String::new(), tables, sample, show_keys, repair };
         let mut report = wait_for(request::verify(&config, run, timeout))??;
-        let different = repair::to_repair(&report);
-        if repair && !different.is_empty() {
+        let read_anew = repair::asked_for(&report);
+        if !read_anew.is_empty() {
             if !json {
                 println!("{report}");
-                eprintln!("reading anew: {}", different.join(", "));
+                let told = read_anew.iter().map(|(table, what)| format!("{table} ({what})"));
+                eprintln!("reading anew: {}", told.collect::<Vec<_>>().join(", "));
             }
-            let mended = wait_for(repair::repair(&config, different, timeout))??;
+            let tables = read_anew.into_iter().map(|(table, _)| table).collect();
+            let mended = wait_for(repair::repaired(&config, tables, timeout))??;
             report.take(mended);
         }
         if json {
@@ -60,7 +62,7 @@ impl Verify {
             Verdict::Equal => Ok(()),
             Verdict::Unverified => Err("not all could be compared\n  hint: see the lines above".into()),
             Verdict::Different => {
-                Err("Redshift is not as the source\n  hint: --repair reads the tables anew".into())
+                Err("Redshift is not as the source\n  hint: --repair reads anew what differs".into())
             }
         }
     }
