@@ -45,7 +45,7 @@ impl Doubts {
             let mut keys: Vec<(Place, Vec<String>)> = shown.map(placed).collect::<Option<_>>()?;
             keys.sort();
             keys.dedup();
-            Some(KeyRanges { key, ranges: fewer(joined(keys)) })
+            Some(KeyRanges { key, ranges: fewer(&joined(keys)) })
         };
         found().filter(|keys| !keys.ranges.is_empty()).map_or(Self::Anywhere, Self::Within)
     }
@@ -91,7 +91,7 @@ fn joined(keys: Vec<(Place, Vec<String>)>) -> Vec<KeyRange> {
 }
 
 /// No more than may be asked for: neighbours make one, with what lies between them.
-fn fewer(ranges: Vec<KeyRange>) -> Vec<KeyRange> {
+fn fewer(ranges: &[KeyRange]) -> Vec<KeyRange> {
     let of_one = ranges.len().div_ceil(MOST_RANGES).max(1);
     let one = |ranges: &[KeyRange]| {
         let (first, last) = (ranges.first()?, ranges.last()?);

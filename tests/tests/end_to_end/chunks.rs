@@ -268,6 +268,9 @@ async fn kill_9_in_the_middle_of_ranges() -> Result<()> {
                 kill(pid);
             }
         }
+        if round == 3 {
+            sandbox.crash_redshift()?;
+        }
         sandbox.up_again()?;
     }
     wait_until_read(&sandbox).await?;

@@ -16,7 +16,9 @@ impl Target {
         match &step.action {
             StepAction::Truncate => self.rows.clear(),
             StepAction::Load(LoadData::Entries(entries)) => {
-                entries.iter().for_each(|entry| self.merge(entry))
+                for entry in entries {
+                    self.merge(entry);
+                }
             }
             StepAction::Load(LoadData::Moves(moves)) => {
                 let before = self.rows.clone();
