@@ -250,6 +250,9 @@ async fn kill_9_in_mid_copy_and_a_lost_disk() -> Result<()> {
         for pid in loader_pids(sandbox.pid("aws")?) {
             kill(pid);
         }
+        if round == 3 {
+            sandbox.crash_redshift()?;
+        }
         sandbox.up_again()?;
     }
     ensure!(!is_done(&aws, "copied").await?, "the copy is to be slow enough to be killed so often");

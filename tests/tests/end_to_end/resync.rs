@@ -242,6 +242,9 @@ async fn kill_9_in_the_middle_of_a_resync() -> Result<()> {
         for pid in loader_pids(sandbox.pid("aws")?) {
             kill(pid);
         }
+        if round == 3 {
+            sandbox.crash_redshift()?;
+        }
         sandbox.up_again()?;
     }
     wait_until_healed(&sandbox).await?;
