@@ -54,7 +54,7 @@ pub(super) fn push_decimal(
     match policy {
         Policy::Error => return Err(Failure::Refused("types.inexact_numeric")),
         Policy::Null => return Ok(nulled(out)),
-        Policy::Saturate | Policy::Truncate => {}
+        Policy::Saturate | Policy::Truncate | Policy::Quarantine => {}
     }
     let mut digits = [whole, kept].concat();
     digits.resize(whole.len() + scale, b'0');

@@ -136,6 +136,10 @@ impl ColumnWriter {
                 return match rules.long_text {
                     Policy::Error => Err(Failure::Refused("types.long_text")),
                     Policy::Null => Ok(nulled(out)),
+                    Policy::Quarantine => {
+                        push_field(value, out);
+                        Ok(Outcome::EXACT)
+                    }
                     Policy::Truncate | Policy::Saturate => {
                         push_field(cut(value, max_bytes), out);
                         Ok(Outcome::TRUNCATED)

@@ -46,6 +46,7 @@ pub(super) fn source(column: &SourceColumn, c: &str) -> String {
             let text = if is_character(column.type_oid) { format!("{c}::text") } else { printed(c) };
             match (column.mapping.redshift, column.rules.long_text) {
                 (RedshiftType::Varchar(bytes), Policy::Truncate) => untrailed(column, &cut(&text, bytes)),
+                (RedshiftType::Varchar(_), Policy::Quarantine) => untrailed(column, &text),
                 (RedshiftType::Varchar(bytes), _) => {
                     let text = untrailed(column, &text);
                     let utf8 = format!("convert_to({text}, 'UTF8')");

@@ -11,6 +11,8 @@ pub enum Policy {
     Truncate,
     /// The nearest value that Redshift holds arrives.
     Saturate,
+    /// The value goes to Redshift as it is, which refuses it: the table stands still, and the others go on.
+    Quarantine,
     /// The capture stops: somebody has to decide.
     Error,
 }
@@ -88,12 +90,13 @@ impl ColumnRules {
     /// # Errors
     /// If there is no such rule, or it does not take the value.
     pub fn set(&mut self, name: &str, value: &str) -> Result<(), RuleError> {
-        use Policy::{Error, Null, Saturate, Truncate};
+        use Policy::{Error, Null, Quarantine, Saturate, Truncate};
         let one_of = |policies: &[Policy], told: &'static str| {
             let named = match value {
                 "null" => Some(Null),
                 "truncate" => Some(Truncate),
                 "saturate" => Some(Saturate),
+                "quarantine" => Some(Quarantine),
                 "error" => Some(Error),
                 _ => None,
             };
@@ -122,7 +125,10 @@ impl ColumnRules {
                 let policy = one_of(&[Null, Saturate, Error], "exact, null, saturate or error")?;
                 self.end_of_day = Some(policy);
             }
-            "long_text" => self.long_text = one_of(&[Truncate, Null, Error], "truncate, null or error")?,
+            "long_text" => {
+                let policies = [Truncate, Null, Quarantine, Error];
+                self.long_text = one_of(&policies, "truncate, null, quarantine or error")?;
+            }
             "long_bytes" => self.long_bytes = one_of(&[Null, Error], "null or error")?,
             "json" => self.json = one_of(&[Null, Error], "null or error")?,
             "super_null" => {

@@ -75,7 +75,8 @@ pub fn source_value(column: SourceColumn<'_>, c: &str) -> String {
             let text = if is_character(column.type_oid) { format!("{c}::text") } else { printed(c) };
             match (mapping.redshift, rules.long_text) {
                 (RedshiftType::Varchar(bytes), Policy::Truncate) => cut(&text, bytes),
-                (RedshiftType::Varchar(bytes), _) => {
+                // Where it does not fit the table stands still.
+                (RedshiftType::Varchar(bytes), policy) if policy != Policy::Quarantine => {
                     format!(
                         "CASE WHEN octet_length(convert_to({}, 'UTF8')) <= {bytes} THEN {text} END",
                         untrailed(column.type_oid, &text)

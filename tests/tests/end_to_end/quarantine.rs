@@ -4,9 +4,13 @@ use anyhow::{Context, Result, ensure};
 use re_dms_tests::{Sandbox, run};
 use serde_json::Value;
 
+/// A text that is too long is a reason, too, if somebody wants it so.
+const LONG: &str =
+    "[[columns]]\nmatch = \"public.long.v\"\ntype = \"VARCHAR(10)\"\nlong_text = \"quarantine\"\n";
+
 #[tokio::test]
 async fn a_bad_table_is_quarantined_and_resumed_without_the_others_noticing() -> Result<()> {
-    let mut sandbox = Sandbox::up()?;
+    let mut sandbox = Sandbox::up_with(LONG)?;
     let (source, warehouse) = (sandbox.source().await?, sandbox.warehouse().await?);
     // Two tables that can't take what comes, each in its own way: one by its type, one when COPY's rows are inserted.
     warehouse
@@ -18,7 +22,8 @@ async fn a_bad_table_is_quarantined_and_resumed_without_the_others_noticing() ->
     source
         .batch_execute(
             "CREATE TABLE good (id int PRIMARY KEY, v text); CREATE TABLE typed (LIKE good INCLUDING ALL);
-             CREATE TABLE strict (LIKE good INCLUDING ALL);
+             CREATE TABLE strict (LIKE good INCLUDING ALL); CREATE TABLE long (LIKE good INCLUDING ALL);
+             INSERT INTO long VALUES (1, 'ten letter');
              INSERT INTO good VALUES (1, 'a'); INSERT INTO strict VALUES (1, 'yes')",
         )
         .await?;
@@ -26,12 +31,13 @@ async fn a_bad_table_is_quarantined_and_resumed_without_the_others_noticing() ->
     source
         .batch_execute(
             "BEGIN; INSERT INTO good VALUES (2, 'b'); INSERT INTO typed VALUES (1, 'a'), (2, 'b');
-             INSERT INTO strict VALUES (2, 'no'); COMMIT",
+             INSERT INTO strict VALUES (2, 'no'); INSERT INTO long VALUES (2, 'eleven lett'); COMMIT",
         )
         .await?;
     // The other tables' part of the same transaction arrives.
     sandbox.wait(120)?;
-    ensure!(quarantined(&sandbox)? == ["public.strict", "public.typed"], "{:?}", sandbox.capture_status()?);
+    let bad = ["public.long", "public.strict", "public.typed"];
+    ensure!(quarantined(&sandbox)? == bad, "{:?}", sandbox.capture_status()?);
     let (same, said) = sandbox.diff()?;
     ensure!(!same && said.contains("strict") && said.contains("typed"), "{said}");
     let good: i64 = warehouse.query_one("SELECT count(*) FROM good", &[]).await?.get(0);
@@ -77,6 +83,10 @@ async fn a_bad_table_is_quarantined_and_resumed_without_the_others_noticing() ->
             sandbox.capture_log()
         );
     }
+    source.batch_execute("UPDATE long SET v = 'short' WHERE id = 2").await?;
+    let resynced =
+        run("re_dms", &["tables", "resync", "--config", &config, "--timeout", "120", "public.long"])?;
+    ensure!(resynced.status.success(), "{}", String::from_utf8_lossy(&resynced.stderr));
     ensure!(quarantined(&sandbox)?.is_empty(), "{:?}", sandbox.capture_status()?);
     sandbox.wait_and_compare()?;
     source.batch_execute("INSERT INTO typed VALUES (4, 'd'); INSERT INTO strict VALUES (4, 'd')").await?;

@@ -172,6 +172,8 @@ fn policies_decide() {
     let last = "9999-12-31 23:59:59.999999+00";
     assert_eq!(near(TIMESTAMPTZ, "20000-01-01 00:00:00+00"), (last.to_owned(), Outcome::SATURATED));
     assert_eq!(near(TEXT, &long), (NULL_FIELD.to_owned(), Outcome::NULLED));
+    let rules = ColumnRules { long_text: Policy::Quarantine, ..ColumnRules::default() };
+    assert_eq!(with_rules(TEXT, rules, &long), Ok((long, Outcome::EXACT)), "COPY refuses it");
 }
 
 #[test]
