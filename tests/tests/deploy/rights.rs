@@ -108,6 +108,7 @@ const CALLS: &[(&str, &str, Source)] = &[
     ("head_object", "s3:GetObject", Source::Stack),
     ("get_object", "s3:GetObject", Source::Stack),
     ("put_object", "s3:PutObject", Source::Stack),
+    ("put_object_tagging", "s3:PutObjectTagging", Source::Stack),
     ("delete_object", "s3:DeleteObject", Source::Stack),
     ("delete_objects", "s3:DeleteObject", Source::Stack),
     ("list_objects_v2", "s3:ListBucket", Source::Stack),
