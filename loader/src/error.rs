@@ -147,6 +147,14 @@ pub enum LoadError {
         /// The target.
         table: String,
     },
+    /// One table's fault, counted in its log: it is tried again until it is quarantined.
+    #[error("{error}")]
+    Counted {
+        /// Failures of the segment for this table's sake, with this one.
+        failures: u32,
+        /// What went wrong.
+        error: Box<LoadError>,
+    },
     /// The ledger was elsewhere when the transaction ran.
     #[error("the ledger moved while segment {seq} was being loaded")]
     LedgerMoved {
@@ -201,6 +209,7 @@ impl LoadError {
     #[must_use]
     pub fn table_to_blame(&self) -> Option<&str> {
         match self {
+            LoadError::Counted { error, .. } => error.table_to_blame(),
             LoadError::Plan(error) => error.table(),
             LoadError::Copy { table, .. }
             | LoadError::RowCount { table, .. }
@@ -227,6 +236,7 @@ impl LoadError {
     #[must_use]
     pub fn who(&self) -> Who {
         match self {
+            LoadError::Counted { error, .. } => error.who(),
             LoadError::Message { .. } | LoadError::Manifest { .. } | LoadError::Chain { .. } => Who::Capture,
             LoadError::RowCount { .. } | LoadError::Plan(PlanError::Manifest { .. }) => Who::Capture,
             LoadError::Newer { .. }
@@ -246,6 +256,7 @@ impl LoadError {
     #[must_use]
     pub fn invariant(&self) -> Option<u8> {
         match self {
+            LoadError::Counted { error, .. } => error.invariant(),
             LoadError::Chain { .. } => Some(3),
             LoadError::RowCount { .. } => Some(8),
             _ => None,
@@ -256,6 +267,7 @@ impl LoadError {
     #[must_use]
     pub fn retry(&self) -> Retry {
         match self {
+            LoadError::Counted { error, .. } => error.retry(),
             LoadError::HandOver { .. } => Retry::Now,
             LoadError::LedgerMoved { .. } | LoadError::StageGone | LoadError::Queue { .. } => Retry::Soon,
             LoadError::Storage { retry, .. } | LoadError::Statement { retry, .. } => *retry,
@@ -273,6 +285,7 @@ impl LoadError {
     #[must_use]
     pub fn hint(&self) -> String {
         match self {
+            LoadError::Counted { error, .. } => error.hint(),
             LoadError::Message { .. } => "let only re_dms's capture send to this queue".into(),
             LoadError::Newer { .. } => "update the loader before the capture".into(),
             LoadError::Manifest { .. } => "compare it with the message: a manifest is written once and never changed".into(),

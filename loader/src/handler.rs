@@ -377,18 +377,21 @@ fn item_failure(record: &SqsMessage) -> BatchItemFailure {
     failure
 }
 
-/// How long a message that failed stays away: longer with each delivery, not so long that a remedy goes unnoticed.
+/// How long a message that failed stays away: longer with each failure, not so long that a remedy goes unnoticed.
 fn redelivery_delay(error: &LoadError, record: &SqsMessage) -> Duration {
     let deliveries =
         record.attributes.get("ApproximateReceiveCount").and_then(|count| count.parse::<u32>().ok());
-    let doublings = deliveries.unwrap_or(1).saturating_sub(1).min(6);
-    let first_seconds = match error.retry() {
-        Retry::Now => return Duration::ZERO,
-        Retry::Soon => 1,
-        // Whether it is the table's own, or passes, shows soon, and all others wait.
-        Retry::Wait | Retry::Never if error.table_to_blame().is_some() => 2,
-        Retry::Wait | Retry::Never => 5,
+    let (first_seconds, failures) = match error {
+        // Whether it is the table's own, or passes, shows soon, and all others wait. Those whose fault the deliveries
+        // before were are quarantined: they don't count.
+        LoadError::Counted { failures, .. } => (2, *failures),
+        error => match error.retry() {
+            Retry::Now => return Duration::ZERO,
+            Retry::Soon => (1, deliveries.unwrap_or(1)),
+            Retry::Wait | Retry::Never => (5, deliveries.unwrap_or(1)),
+        },
     };
+    let doublings = failures.saturating_sub(1).min(6);
     Duration::from_secs((first_seconds << doublings).min(60))
 }
 

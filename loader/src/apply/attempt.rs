@@ -74,8 +74,9 @@ impl<A: Statements, O: Objects> Loader<A, O> {
             let blame = Blame { reason: error.to_string(), hint: error.hint(), held: false };
             table_log::note_failure(runner, manifest, &target, &blame, log.failures(&target)).await?;
             *log = table_log::read(runner, &manifest.stream, &manifest.epoch, manifest.seq).await?;
-            if log.failures(&target) < most {
-                return Err(error);
+            let failures = log.failures(&target);
+            if failures < most {
+                return Err(LoadError::Counted { failures, error: Box::new(error) });
             }
         }
     }

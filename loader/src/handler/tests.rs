@@ -158,6 +158,15 @@ async fn the_first_failure_returns_itself_and_all_after_it() {
 }
 
 #[tokio::test]
+async fn a_table_that_fails_for_the_first_time_does_not_wait_for_those_before_it() {
+    let failed: fn() -> LoadError = || LoadError::Counted { failures: 1, error: Box::new(refused()) };
+    let script = Script { failures: BTreeMap::from([(2, failed)]), ..Script::default() };
+    let (_, handler) = handle(script, Sent::default(), &[body(1), body(2)]).await;
+    let back = handler.queues.back.lock().unwrap();
+    assert_eq!(back[0].1, Duration::from_secs(2), "though it is the third delivery");
+}
+
+#[tokio::test]
 async fn a_check_is_asked_once_whatever_becomes_of_it() {
     let check = |rows: u64| CheckRequest {
         schemas: Vec::new(),
